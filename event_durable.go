@@ -1,0 +1,215 @@
+package holdfast
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// The events that make a session durable. Clients of the original contract do
+// not know them; the legacy routes leave them out.
+
+// SessionCreatedEvent (session_created) is the first event of every session.
+type SessionCreatedEvent struct {
+	AgentContext
+	ToolsApproved bool   `json:"tools_approved"`
+	Title         string `json:"title,omitempty"`
+	// Agent is the agent file that runs use when they name none.
+	Agent    string            `json:"agent,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+	// ForkOf and ForkSeq say that the session continues another one after that seq.
+	ForkOf  string `json:"fork_of,omitempty"`
+	ForkSeq uint64 `json:"fork_seq,omitempty"`
+	// Command is the id of the request that created the session.
+	Command string `json:"command,omitempty"`
+}
+
+// SessionClaimedEvent (session_claimed) starts an epoch: from here on the named worker writes.
+type SessionClaimedEvent struct {
+	AgentContext
+	Worker string `json:"worker"`
+	// Reason is "command", "orphaned" or "handed_over".
+	Reason string `json:"reason,omitempty"`
+}
+
+// SessionParkedEvent (session_parked) is the last event of an owner that has nothing to do: the session waits and
+// holds nothing in any worker.
+type SessionParkedEvent struct {
+	AgentContext
+	// Waiting is "idle", "approval", "authorization", "timer", "input" or "iterations".
+	Waiting string `json:"waiting"`
+}
+
+// SessionHandedOverEvent (session_handed_over) is the last event of an owner that leaves in the middle of the work; another
+// worker goes on.
+type SessionHandedOverEvent struct {
+	AgentContext
+	Worker string `json:"worker"`
+	Reason string `json:"reason"`
+}
+
+// SessionDeletedEvent (session_deleted) is the last event of a session that its tenant deleted.
+type SessionDeletedEvent struct {
+	AgentContext
+	Command string `json:"command,omitempty"`
+}
+
+// CommandAcceptedEvent (command_accepted) says that a command took effect; the events that carry its effect are in the
+// same frame. A command with the same id does nothing any more.
+type CommandAcceptedEvent struct {
+	AgentContext
+	Command string `json:"command"`
+	Kind    string `json:"kind"`
+	// Hash is over the command's body: the same id with another hash is a misuse.
+	Hash string `json:"hash,omitempty"`
+	// Run is the run that the command started, joined or touched.
+	Run string `json:"run,omitempty"`
+}
+
+// CommandRefusedEvent (command_refused) says that a command was refused and will be refused again.
+type CommandRefusedEvent struct {
+	AgentContext
+	Command string `json:"command"`
+	Kind    string `json:"kind"`
+	Hash    string `json:"hash,omitempty"`
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+}
+
+// AgentPinnedEvent (agent_pinned) stores the agent file that the following runs use, so that the log alone says
+// what ran. It is appended when the file differs from the last one pinned.
+type AgentPinnedEvent struct {
+	AgentContext
+	// Agent is the file's name; SHA256 is over Source, in hex.
+	Agent  string `json:"agent"`
+	SHA256 string `json:"sha256"`
+	Source string `json:"source"`
+}
+
+// RunQueuedEvent (run_queued) says that input was accepted and will run when its turn comes.
+type RunQueuedEvent struct {
+	AgentContext
+	Run     string `json:"run"`
+	Command string `json:"command"`
+	// Agent is the agent file, AgentInFile the agent to start with, "" for the root.
+	Agent       string `json:"agent"`
+	AgentInFile string `json:"agent_in_file,omitempty"`
+	// Messages enter the conversation when the run starts.
+	Messages []Message `json:"messages,omitempty"`
+}
+
+// RunStartedEvent (run_started) starts a run.
+type RunStartedEvent struct {
+	AgentContext
+	Run         string `json:"run"`
+	Agent       string `json:"agent"`
+	AgentInFile string `json:"agent_in_file,omitempty"`
+}
+
+// RunFinishedEvent (run_finished) is the last event of a run.
+type RunFinishedEvent struct {
+	AgentContext
+	Run string `json:"run"`
+	// Reason is "stop", "error", "canceled", "rejected", "max_iterations" or "rolled_back".
+	Reason string `json:"reason"`
+}
+
+// RunCanceledEvent (run_canceled) says that the run is to stop: what is under way is closed and nothing new starts.
+type RunCanceledEvent struct {
+	AgentContext
+	Run     string `json:"run"`
+	Command string `json:"command,omitempty"`
+}
+
+// ModelCallStartedEvent (model_call_started) opens a model call; the deltas that follow belong to it.
+type ModelCallStartedEvent struct {
+	AgentContext
+	Call string `json:"call"`
+	// Model is "provider/model".
+	Model string `json:"model"`
+	// Purpose is "" for a turn of the agent, else "title" or "summary".
+	Purpose string `json:"purpose,omitempty"`
+	Attempt int    `json:"attempt,omitempty"`
+}
+
+// ModelCallFinishedEvent (model_call_finished) closes a model call: its deltas are now a message of the assistant.
+type ModelCallFinishedEvent struct {
+	AgentContext
+	Call         string `json:"call"`
+	Model        string `json:"model"`
+	FinishReason string `json:"finish_reason,omitempty"`
+	// Opaque is what the provider wants back on the next call.
+	Opaque         json.RawMessage `json:"opaque,omitempty"`
+	OpaqueProvider string          `json:"opaque_provider,omitempty"`
+}
+
+// ModelCallVoidedEvent (model_call_voided) says that a model call broke off: its deltas, the events of types agent_choice,
+// agent_choice_reasoning and partial_tool_call from FromSeq on, are void.
+type ModelCallVoidedEvent struct {
+	AgentContext
+	Call    string `json:"call"`
+	FromSeq uint64 `json:"from_seq"`
+	Reason  string `json:"reason"`
+}
+
+// ToolCallsStartedEvent (tool_calls_started) is the stored intent of several tool calls that run at the same time. Their
+// tool_call and tool_call_response events follow in order.
+type ToolCallsStartedEvent struct {
+	AgentContext
+	IDs []string `json:"ids"`
+}
+
+// ToolCallDecidedEvent (tool_call_decided) is a human's decision on a tool call.
+type ToolCallDecidedEvent struct {
+	AgentContext
+	ToolCallID string `json:"tool_call_id"`
+	// Decision is "approve", "approve-session" or "reject".
+	Decision string `json:"decision"`
+	// Arguments replace those of the model if the human edited them.
+	Arguments string `json:"arguments,omitempty"`
+	Reason    string `json:"reason,omitempty"`
+	Command   string `json:"command,omitempty"`
+}
+
+// ToolOutcomeUnknownEvent (tool_outcome_unknown) says that a call was under way when its worker died: whether it had its effect
+// is not known. Policy says what happens now.
+type ToolOutcomeUnknownEvent struct {
+	AgentContext
+	ToolCallID string `json:"tool_call_id"`
+	Policy     string `json:"policy"`
+}
+
+// ToolStateEvent (tool_state) is state that a tool keeps in the session, replacing what it kept under the
+// same key.
+type ToolStateEvent struct {
+	AgentContext
+	Toolset string          `json:"toolset"`
+	Key     string          `json:"key"`
+	Value   json.RawMessage `json:"value"`
+}
+
+// PayloadPartEvent (payload_part) is a piece of a payload that does not fit a frame. The event that needs it
+// comes after the last part and names the SHA-256 of the whole.
+type PayloadPartEvent struct {
+	AgentContext
+	SHA256 string `json:"sha256"`
+	Part   int    `json:"part"`
+	Parts  int    `json:"parts"`
+	Data   []byte `json:"data"`
+}
+
+// TimerSetEvent (timer_set) sets a durable timer; it fires as a command.
+type TimerSetEvent struct {
+	AgentContext
+	Timer string    `json:"timer"`
+	At    time.Time `json:"at"`
+	Kind  string    `json:"kind"`
+	// ToolCallID is the call that the timer belongs to, "" if none.
+	ToolCallID string `json:"tool_call_id,omitempty"`
+}
+
+// TimerFiredEvent (timer_fired) says that a timer fired or was canceled.
+type TimerFiredEvent struct {
+	AgentContext
+	Timer    string `json:"timer"`
+	Canceled bool   `json:"canceled,omitempty"`
+}
