@@ -174,3 +174,19 @@ func appendJSONString(dst []byte, s string) []byte {
 	dst = append(dst, s...)
 	return append(dst, '"')
 }
+
+// InternType returns typ as a string, without an allocation if it is known.
+func InternType(typ []byte) string {
+	if s, ok := typeNames[string(typ)]; ok {
+		return s
+	}
+	return string(typ)
+}
+
+var typeNames = func() map[string]string {
+	m := make(map[string]string, len(registry))
+	for t := range registry {
+		m[t] = t
+	}
+	return m
+}()

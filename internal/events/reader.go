@@ -1,0 +1,205 @@
+package events
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
+)
+
+// readPage is how many events a [Reader] asks of the store at once.
+const readPage = 2000
+
+// Reader reads a session's log as one: the store below, the bus above, forks
+// through to what they were forked from. The zero value is not usable; both
+// fields must be set.
+type Reader struct {
+	Bus   Bus
+	Store Store
+}
+
+// Read calls fn for every event with Seq > after that is stored at the time of
+// the call, in order, without a gap or a duplicate, and returns where it
+// stopped. A session that does not exist is ErrNoSession. An error of fn ends
+// the reading and is returned as it is.
+func (r *Reader) Read(ctx context.Context, ref holdfast.SessionRef, after uint64, fn func(Envelope) error) (Head, error) {
+	at := Head{Seq: after}
+	// A purge of the bus can overtake a reader between its look at the store and
+	// its look at the bus; then the store has more than before. It cannot for ever.
+	for attempt := 0; ; attempt++ {
+		done, err := r.read(ctx, ref, &at, fn)
+		if g := (*gaveError)(nil); errors.As(err, &g) {
+			return at, g.err
+		}
+		if done || err != nil {
+			return at, err
+		}
+		if attempt == 10 {
+			return at, fmt.Errorf("read %s after %d: %w", ref, at.Seq, ErrGap)
+		}
+		select {
+		case <-ctx.Done():
+			return at, context.Cause(ctx)
+		case <-time.After(time.Duration(attempt) * 10 * time.Millisecond):
+		}
+	}
+}
+
+// read makes one pass; done says that it reached the end.
+func (r *Reader) read(ctx context.Context, ref holdfast.SessionRef, at *Head, fn func(Envelope) error) (done bool, err error) {
+	give := func(evs []Envelope) error {
+		for _, e := range evs {
+			if e.Seq <= at.Seq {
+				continue
+			}
+			if e.Seq != at.Seq+1 {
+				return fmt.Errorf("read %s: %w: seq %d after %d", ref, ErrGap, e.Seq, at.Seq)
+			}
+			if err := fn(e); err != nil {
+				return &gaveError{err}
+			}
+			*at = Head{Seq: e.Seq, Epoch: e.Epoch}
+		}
+		return nil
+	}
+
+	last, err := r.Bus.Last(ctx, ref)
+	if errors.Is(err, ErrNoFrame) {
+		// Nothing on the bus: the store is the whole log.
+		n, err := r.fromStore(ctx, ref, at, give)
+		if err == nil && n == 0 && at.Seq == 0 {
+			err = fmt.Errorf("read %s: %w", ref, ErrNoSession)
+		}
+		return err == nil, err
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the end of %s: %w", ref, err)
+	}
+	// A reader that is nearly at the end needs no store: walk back a little.
+	frames, err := r.back(ctx, ref, last, at.Seq, 16)
+	if err != nil {
+		return false, err
+	}
+	if oldest := &frames[len(frames)-1]; oldest.First() > at.Seq+1 {
+		_, storeErr := r.fromStore(ctx, ref, at, give)
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if g := (*gaveError)(nil); errors.As(storeErr, &g) {
+			return false, storeErr
+		}
+		// Walk on from where the first walk ended. Without the store this may still
+		// reach what is wanted.
+		if oldest.First() > at.Seq+1 && oldest.Prev != 0 {
+			st, err := r.Bus.At(ctx, ref, oldest.Prev)
+			if err == nil {
+				var more []Frame
+				if more, err = r.back(ctx, ref, st, at.Seq, 1<<30); err == nil {
+					frames = append(frames, more...)
+				}
+			}
+			if err != nil && !errors.Is(err, ErrNoFrame) {
+				return false, fmt.Errorf("read %s: %w", ref, err)
+			}
+		}
+		oldest = &frames[len(frames)-1]
+		if oldest.First() > at.Seq+1 && oldest.Prev == 0 {
+			if _, err := r.inherited(ctx, ref, oldest.Events[0], at, give); err != nil {
+				return false, err
+			}
+		}
+		if oldest.First() > at.Seq+1 {
+			return false, storeErr // nil: purged meanwhile, the store has it by now
+		}
+	}
+	for i := len(frames) - 1; i >= 0; i-- {
+		if err := give(frames[i].Events); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// back walks a session's chain of frames back from a stored one, newest first,
+// until a frame begins at or before seq after+1, the chain or the bus ends, or
+// limit frames are read.
+func (r *Reader) back(ctx context.Context, ref holdfast.SessionRef, from Stored, after uint64, limit int) (frames []Frame, err error) {
+	for {
+		f, err := DecodeFrame(from.Data)
+		if err != nil {
+			return nil, fmt.Errorf("read %s at %d: %w", ref, from.Pos, err)
+		}
+		frames = append(frames, f)
+		if f.First() <= after+1 || f.Prev == 0 || len(frames) >= limit {
+			return frames, nil
+		}
+		if from, err = r.Bus.At(ctx, ref, f.Prev); err != nil {
+			if errors.Is(err, ErrNoFrame) {
+				return frames, nil
+			}
+			return nil, fmt.Errorf("read %s: %w", ref, err)
+		}
+	}
+}
+
+// fromStore reads everything that the store has, first of what a fork inherits.
+// It returns how many events it gave.
+func (r *Reader) fromStore(ctx context.Context, ref holdfast.SessionRef, at *Head, give func([]Envelope) error) (int, error) {
+	count := 0
+	for {
+		evs, err := r.Store.Read(ctx, ref, at.Seq, readPage)
+		if err != nil {
+			return count, fmt.Errorf("read %s from the store: %w", ref, err)
+		}
+		if len(evs) > 0 && evs[0].Seq > at.Seq+1 {
+			n, err := r.inherited(ctx, ref, evs[0], at, give)
+			if err != nil {
+				return count, err
+			}
+			count += n
+		}
+		if err := give(evs); err != nil {
+			return count, err
+		}
+		count += len(evs)
+		if len(evs) < readPage {
+			return count, nil
+		}
+	}
+}
+
+// inherited reads the events before first from the session that this one was
+// forked from.
+func (r *Reader) inherited(ctx context.Context, ref holdfast.SessionRef, first Envelope, at *Head, give func([]Envelope) error) (int, error) {
+	ev, err := first.Event()
+	if err != nil {
+		return 0, err
+	}
+	created, ok := ev.(*holdfast.SessionCreatedEvent)
+	if !ok || created.ForkSeq+1 != first.Seq {
+		return 0, fmt.Errorf("read %s: %w: seq %d after %d", ref, ErrGap, first.Seq, at.Seq)
+	}
+	count := 0
+	parent := holdfast.SessionRef{Tenant: ref.Tenant, Session: created.ForkOf}
+	_, err = r.Read(ctx, parent, at.Seq, func(e Envelope) error {
+		if e.Seq > created.ForkSeq {
+			return errStop
+		}
+		count++
+		return give([]Envelope{e})
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return count, fmt.Errorf("read what %s was forked from: %w", ref, err)
+	}
+	return count, nil
+}
+
+var errStop = errors.New("stop")
+
+// gaveError is an error of the caller's function on its way out.
+type gaveError struct{ err error }
+
+func (e *gaveError) Error() string { return e.err.Error() }
+func (e *gaveError) Unwrap() error { return e.err }
