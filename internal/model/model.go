@@ -31,8 +31,21 @@ type Model interface {
 	Stream(ctx context.Context, req Request, yield func(Chunk) error) error
 }
 
+// Purpose says what a call is for.
+type Purpose string
+
+// The purposes. A provider that answers all calls alike ignores them; the
+// scripted model has an answer of its own for each.
+const (
+	PurposeTurn    Purpose = ""        // a turn of the conversation
+	PurposeTitle   Purpose = "title"   // a title for the session
+	PurposeSummary Purpose = "summary" // a summary that replaces older messages
+)
+
 // Request is everything that one call needs.
 type Request struct {
+	// Purpose says what the call is for. It changes nothing on a provider's wire.
+	Purpose Purpose
 	// Messages begin with the system message, if any. Every tool call of an
 	// assistant message is followed by its answer.
 	Messages []holdfast.Message
@@ -67,6 +80,9 @@ type StructuredOutput struct {
 type Chunk struct {
 	Text      string
 	Reasoning string
+	// Refusal says that Text is the model declining to answer, where the provider
+	// marks it so. Such a text need not fit the schema of StructuredOutput.
+	Refusal bool
 	// ToolCalls are deltas: the first of a call has ID and Name, later ones have
 	// the same ID and a further piece of Arguments. An adapter invents an ID where
 	// a provider sends none, so ID is never empty.
