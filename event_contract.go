@@ -97,6 +97,10 @@ type ToolCallResponseEvent struct {
 	// ToolCallID and Result repeat ToolCall.ID and Response for newer clients.
 	ToolCallID string          `json:"tool_call_id"`
 	Result     ToolCallOutcome `json:"result"`
+	// SHA256 and Size are those of the whole output if Response is cut: the whole is
+	// in the payload_part events before, under the same hash.
+	SHA256 string `json:"sha256,omitempty"`
+	Size   int    `json:"size,omitempty"`
 }
 
 // TokenUsageEvent (token_usage) accounts for one model call.

@@ -93,6 +93,9 @@ type RunQueuedEvent struct {
 	// Agent is the agent file, AgentInFile the agent to start with, "" for the root.
 	Agent       string `json:"agent"`
 	AgentInFile string `json:"agent_in_file,omitempty"`
+	// Mode is "" (after all others), "steer" (the messages enter the active run at
+	// its next step), "interrupt" or "rollback" (next, the active run is canceled).
+	Mode string `json:"mode,omitempty"`
 	// Messages enter the conversation when the run starts.
 	Messages []Message `json:"messages,omitempty"`
 }
@@ -118,6 +121,17 @@ type RunCanceledEvent struct {
 	AgentContext
 	Run     string `json:"run"`
 	Command string `json:"command,omitempty"`
+	// Rollback says that the run's messages leave the conversation when it has stopped.
+	Rollback bool `json:"rollback,omitempty"`
+}
+
+// RunContinuedEvent (run_continued) says that a run that had reached its limit of iterations may go on.
+type RunContinuedEvent struct {
+	AgentContext
+	Run string `json:"run"`
+	// Iterations is how many more it may make.
+	Iterations int    `json:"iterations"`
+	Command    string `json:"command,omitempty"`
 }
 
 // ModelCallStartedEvent (model_call_started) opens a model call; the deltas that follow belong to it.
@@ -134,12 +148,18 @@ type ModelCallStartedEvent struct {
 // ModelCallFinishedEvent (model_call_finished) closes a model call: its deltas are now a message of the assistant.
 type ModelCallFinishedEvent struct {
 	AgentContext
-	Call         string `json:"call"`
-	Model        string `json:"model"`
+	Call  string `json:"call"`
+	Model string `json:"model"`
+	// FinishReason is the provider's, or "error" or "canceled" if the call broke
+	// off: its text then stands, its tool calls do not.
 	FinishReason string `json:"finish_reason,omitempty"`
 	// Opaque is what the provider wants back on the next call.
 	Opaque         json.RawMessage `json:"opaque,omitempty"`
 	OpaqueProvider string          `json:"opaque_provider,omitempty"`
+	// Purpose is as in model_call_started. A call with a purpose leaves no message.
+	Purpose string `json:"purpose,omitempty"`
+	// Usage is set for calls with a purpose; those of a turn have a token_usage.
+	Usage *Usage `json:"usage,omitempty"`
 }
 
 // ModelCallVoidedEvent (model_call_voided) says that a model call broke off: its deltas, the events of types agent_choice,

@@ -37,6 +37,7 @@ const (
 	TypeRunStarted            = "run_started"
 	TypeRunFinished           = "run_finished"
 	TypeRunCanceled           = "run_canceled"
+	TypeRunContinued          = "run_continued"
 	TypeModelCallStarted      = "model_call_started"
 	TypeModelCallFinished     = "model_call_finished"
 	TypeModelCallVoided       = "model_call_voided"
@@ -86,6 +87,7 @@ var registry = map[string]func() Event{
 	TypeRunStarted:            func() Event { return new(RunStartedEvent) },
 	TypeRunFinished:           func() Event { return new(RunFinishedEvent) },
 	TypeRunCanceled:           func() Event { return new(RunCanceledEvent) },
+	TypeRunContinued:          func() Event { return new(RunContinuedEvent) },
 	TypeModelCallStarted:      func() Event { return new(ModelCallStartedEvent) },
 	TypeModelCallFinished:     func() Event { return new(ModelCallFinishedEvent) },
 	TypeModelCallVoided:       func() Event { return new(ModelCallVoidedEvent) },
@@ -203,6 +205,9 @@ func (*RunFinishedEvent) EventType() string { return TypeRunFinished }
 // EventType returns "run_canceled".
 func (*RunCanceledEvent) EventType() string { return TypeRunCanceled }
 
+// EventType returns "run_continued".
+func (*RunContinuedEvent) EventType() string { return TypeRunContinued }
+
 // EventType returns "model_call_started".
 func (*ModelCallStartedEvent) EventType() string { return TypeModelCallStarted }
 
@@ -268,6 +273,7 @@ func (e *RunQueuedEvent) payload() any             { type p RunQueuedEvent; retu
 func (e *RunStartedEvent) payload() any            { type p RunStartedEvent; return (*p)(e) }
 func (e *RunFinishedEvent) payload() any           { type p RunFinishedEvent; return (*p)(e) }
 func (e *RunCanceledEvent) payload() any           { type p RunCanceledEvent; return (*p)(e) }
+func (e *RunContinuedEvent) payload() any          { type p RunContinuedEvent; return (*p)(e) }
 func (e *ModelCallStartedEvent) payload() any      { type p ModelCallStartedEvent; return (*p)(e) }
 func (e *ModelCallFinishedEvent) payload() any     { type p ModelCallFinishedEvent; return (*p)(e) }
 func (e *ModelCallVoidedEvent) payload() any       { type p ModelCallVoidedEvent; return (*p)(e) }
@@ -383,6 +389,9 @@ func (e *RunFinishedEvent) MarshalJSON() ([]byte, error) { return MarshalEvent(e
 
 // MarshalJSON returns the wire form.
 func (e *RunCanceledEvent) MarshalJSON() ([]byte, error) { return MarshalEvent(e) }
+
+// MarshalJSON returns the wire form.
+func (e *RunContinuedEvent) MarshalJSON() ([]byte, error) { return MarshalEvent(e) }
 
 // MarshalJSON returns the wire form.
 func (e *ModelCallStartedEvent) MarshalJSON() ([]byte, error) { return MarshalEvent(e) }

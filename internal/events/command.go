@@ -1,6 +1,7 @@
 package events
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -152,4 +153,17 @@ func DecodeCommand(data []byte) (Command, error) {
 		return Command{}, fmt.Errorf("decode command: no id or kind")
 	}
 	return c, nil
+}
+
+// Inbox is where the owner of a session finds its commands.
+type Inbox interface {
+	// Wake receives when there may be a command that Pending has not given yet.
+	Wake() <-chan struct{}
+	// Pending returns the commands that are not settled and that it has not given
+	// before, oldest first.
+	Pending(ctx context.Context) ([]Command, error)
+	// Settle says that the acceptance or the refusal of the command is stored.
+	Settle(ctx context.Context, c Command, a Answer)
+	// Draining is closed when the owner is to leave the session at its next safe point.
+	Draining() <-chan struct{}
 }

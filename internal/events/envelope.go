@@ -53,7 +53,7 @@ func Internal(typ string) bool {
 	case holdfast.TypeSessionCreated, holdfast.TypeSessionClaimed, holdfast.TypeSessionParked,
 		holdfast.TypeSessionHandedOver, holdfast.TypeSessionDeleted, holdfast.TypeCommandAccepted,
 		holdfast.TypeCommandRefused, holdfast.TypeAgentPinned, holdfast.TypeRunQueued,
-		holdfast.TypeRunStarted, holdfast.TypeRunFinished, holdfast.TypeRunCanceled,
+		holdfast.TypeRunStarted, holdfast.TypeRunFinished, holdfast.TypeRunCanceled, holdfast.TypeRunContinued,
 		holdfast.TypeModelCallStarted, holdfast.TypeModelCallFinished, holdfast.TypeModelCallVoided,
 		holdfast.TypeToolCallsStarted, holdfast.TypeToolCallDecided, holdfast.TypeToolOutcomeUnknown,
 		holdfast.TypeToolState, holdfast.TypePayloadPart, holdfast.TypeTimerSet, holdfast.TypeTimerFired:

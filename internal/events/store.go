@@ -192,7 +192,18 @@ func (i *SessionInfo) apply(e *Envelope) error {
 	case holdfast.TypeUserMessage, holdfast.TypeToolCallResponse:
 		i.NumMessages++
 	case holdfast.TypeModelCallFinished:
-		i.NumMessages++
+		var p holdfast.ModelCallFinishedEvent
+		if err := decode(e, &p); err != nil {
+			return err
+		}
+		if p.Purpose == "" {
+			i.NumMessages++
+		}
+		if p.Usage != nil {
+			i.InputTokens += p.Usage.InputTokens
+			i.OutputTokens += p.Usage.OutputTokens
+			i.Cost = p.Usage.Cost
+		}
 	case holdfast.TypeTokenUsage:
 		var p holdfast.TokenUsageEvent
 		if err := decode(e, &p); err != nil {
