@@ -1,0 +1,263 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// providers are the model providers that need no entry under providers.
+// scripted is ours: it plays the script that provider_opts names.
+var providers = []string{
+	"amazon-bedrock", "anthropic", "azure", "dmr", "google", "minimax", "mistral",
+	"nebius", "ollama", "openai", "requesty", "scripted", "xai",
+}
+
+// Providers returns the model providers that need no entry under providers,
+// sorted.
+func Providers() []string { return slices.Clone(providers) }
+
+// check finds what is wrong beyond single values: references that lead nowhere,
+// keys that exclude or need each other. It also resolves the references.
+func (d *decoder) check(t *Team) {
+	for _, name := range slices.Sorted(maps.Keys(t.Providers)) {
+		d.checkProvider(t, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.Models)) {
+		m := *t.Models[name]
+		m.Name = name
+		d.applyProvider(t, &m, "models."+name+".provider")
+		d.models[name] = &m
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.MCPs)) {
+		d.checkMCP(t, name)
+	}
+	if t.Permissions != nil {
+		d.checkPermissions(t.Permissions)
+	}
+	names := make([]string, len(t.Agents))
+	for i, a := range t.Agents {
+		names[i] = a.Name
+	}
+	for _, a := range t.Agents {
+		d.checkAgent(t, a, names)
+	}
+}
+
+func (d *decoder) checkProvider(t *Team, name string) {
+	p, path := t.Providers[name], "providers."+name
+	if strings.TrimSpace(name) != name || name == "" || strings.ContainsAny(name, "/,") {
+		d.problemAt(path, "a provider's name must not be empty, nor hold a slash, a comma or spaces at its ends")
+	}
+	known := slices.Contains(providers, name)
+	if p.Provider != "" && !slices.Contains(providers, p.Provider) {
+		d.problemAt(path+".provider", "unknown provider `%s`%s", p.Provider, didYouMean(p.Provider, providers))
+	}
+	if p.BaseURL == "" && !d.reported(path) && !d.reported(path+".base_url") && !known && (p.Provider == "" || p.Provider == "openai") {
+		d.problemAt(path, "provider `%s` needs `base_url`", name)
+	}
+}
+
+// applyProvider sets what a model inherits from its provider.
+func (d *decoder) applyProvider(t *Team, m *ModelSettings, path string) {
+	m.Kind = m.Provider
+	p := t.Providers[m.Provider]
+	if p == nil {
+		// An empty one was already reported as missing.
+		if m.Provider != "" && !slices.Contains(providers, m.Provider) {
+			custom := slices.Sorted(maps.Keys(t.Providers))
+			d.problemAt(path, "unknown provider `%s`, which is not described under `providers` (with base_url and token_key) either%s",
+				m.Provider, didYouMean(m.Provider, slices.Concat(providers, custom)))
+		}
+		return
+	}
+	switch {
+	case p.Provider != "":
+		m.Kind = p.Provider
+	case !slices.Contains(providers, m.Provider):
+		m.Kind = "openai"
+	}
+	if m.BaseURL == "" {
+		m.BaseURL = p.BaseURL
+	}
+	m.APIType = p.APIType
+	if m.TokenKey == "" {
+		m.TokenKey = p.TokenKey
+		m.NoToken = p.TokenKey == "" && p.BaseURL != ""
+	}
+	m.Temperature = either(m.Temperature, p.Temperature)
+	m.TopP = either(m.TopP, p.TopP)
+	m.FrequencyPenalty = either(m.FrequencyPenalty, p.FrequencyPenalty)
+	m.PresencePenalty = either(m.PresencePenalty, p.PresencePenalty)
+	m.MaxTokens = either(m.MaxTokens, p.MaxTokens)
+	m.ParallelToolCalls = either(m.ParallelToolCalls, p.ParallelToolCalls)
+	m.TrackUsage = either(m.TrackUsage, p.TrackUsage)
+	m.ThinkingBudget = either(m.ThinkingBudget, p.ThinkingBudget)
+	if len(p.ProviderOpts) > 0 {
+		opts := maps.Clone(p.ProviderOpts)
+		maps.Copy(opts, m.ProviderOpts)
+		m.ProviderOpts = opts
+	}
+}
+
+func either[T any](own, inherited *T) *T {
+	if own != nil {
+		return own
+	}
+	return inherited
+}
+
+// model resolves a reference: a name under models or provider/model.
+func (d *decoder) model(t *Team, ref, path string) *ModelSettings {
+	if m := d.models[ref]; m != nil {
+		return m
+	}
+	provider, name, ok := strings.Cut(ref, "/")
+	names := slices.Sorted(maps.Keys(t.Models))
+	switch {
+	case ref == "auto":
+		d.notOfferedAt(path, "model `auto`", "name a model, such as openai/gpt-5")
+		return nil
+	case !ok:
+		d.problemAt(path, "there is no model `%s` under `models` (a model of a provider is written provider/model)%s", ref, didYouMean(ref, names))
+		return nil
+	case provider == "" || name == "":
+		d.problemAt(path, "`%s` is not a model; write provider/model, or a name under `models`", ref)
+		return nil
+	}
+	m := &ModelSettings{Name: ref, Provider: provider, Model: name}
+	d.applyProvider(t, m, path)
+	return m
+}
+
+func (d *decoder) checkAgent(t *Team, a *Agent, names []string) {
+	path := "agents." + a.Name
+	if strings.TrimSpace(a.Model) == "" {
+		if !d.reported(path + ".model") {
+			d.problemAt(path, "agent `%s` needs `model`: a name under `models`, or provider/model", a.Name)
+		}
+	} else {
+		for _, ref := range strings.Split(a.Model, ",") {
+			if m := d.model(t, strings.TrimSpace(ref), path+".model"); m != nil {
+				a.Models = append(a.Models, m)
+			}
+		}
+	}
+	if a.Fallback != nil {
+		for i, ref := range a.Fallback.Models {
+			if m := d.model(t, strings.TrimSpace(ref), fmt.Sprintf("%s.fallback.models[%d]", path, i)); m != nil {
+				a.FallbackModels = append(a.FallbackModels, m)
+			}
+		}
+	}
+	d.checkPeers(a, "sub_agents", a.SubAgents, names)
+	d.checkPeers(a, "handoffs", a.Handoffs, names)
+	for i, ts := range a.Toolsets {
+		d.checkToolset(t, ts, fmt.Sprintf("%s.toolsets[%d]", path, i))
+		if ts.Ref != "" && ts.Type == "mcp" && !isCatalogRef(ts.Ref) && t.MCPs[ts.Ref] != nil {
+			a.Toolsets[i] = ts.overlay(t.MCPs[ts.Ref], ts.Ref)
+		}
+		if ref := a.Toolsets[i].Model; ref != "" {
+			a.Toolsets[i].ModelSettings = d.model(t, ref, fmt.Sprintf("%s.toolsets[%d].model", path, i))
+		}
+	}
+	if so := a.StructuredOutput; so != nil && so.Schema != nil && so.Schema["type"] != "object" {
+		d.problemAt(path+".structured_output.schema", "the schema of structured_output must have type: object")
+	}
+}
+
+// checkPeers checks a list of other agents.
+func (d *decoder) checkPeers(a *Agent, key string, list, names []string) {
+	for i, name := range list {
+		path := fmt.Sprintf("agents.%s.%s[%d]", a.Name, key, i)
+		switch {
+		case name == a.Name:
+			d.problemAt(path, "agent `%s` lists itself under `%s`", a.Name, key)
+		case slices.Contains(names, name):
+			if slices.Index(list, name) < i {
+				d.problemAt(path, "`%s` is listed twice under `%s`", name, key)
+			}
+		case strings.ContainsAny(name, "/:"):
+			d.notOfferedAt(path, "agent `"+name+"` from outside this file", "describe it under `agents`")
+		default:
+			d.problemAt(path, "there is no agent `%s` in this file%s", name, didYouMean(name, names))
+		}
+	}
+}
+
+// checkMCP checks a definition under mcps, whose type is always mcp.
+func (d *decoder) checkMCP(t *Team, name string) {
+	path := "mcps." + name
+	def := t.MCPs[name]
+	if def.Ref != "" && !isCatalogRef(def.Ref) {
+		d.problemAt(path+".ref", "`ref` under `mcps` takes docker:NAME, not `%s`", def.Ref)
+		return
+	}
+	d.checkToolset(t, def, path)
+}
+
+func (d *decoder) checkToolset(t *Team, ts *Toolset, path string) {
+	typ, ok := toolsetTypes[ts.Type]
+	if !ok {
+		return // reported when the type was decoded
+	}
+	given := map[string]bool{
+		"shell": ts.Shell != nil, "api_config": ts.APIConfig != nil, "url": ts.URL != "",
+	}
+	for _, key := range typ.need {
+		if !given[key] && !d.reported(path+"."+key) {
+			d.problemAt(path, "a toolset of type %s needs `%s`", ts.Type, key)
+		}
+	}
+	if ts.Type == "mcp" {
+		d.checkServer(t, ts, path)
+	}
+}
+
+// checkServer checks that a toolset of type mcp says once where its server is.
+func (d *decoder) checkServer(t *Team, ts *Toolset, path string) {
+	var given []string
+	if ts.Command != "" {
+		given = append(given, "command")
+	}
+	if ts.Remote != nil {
+		given = append(given, "remote")
+	}
+	if ts.Ref != "" {
+		given = append(given, "ref")
+	}
+	if len(given) != 1 {
+		if d.reported(path+".remote") || d.reported(path+".command") || d.reported(path+".ref") {
+			return
+		}
+		what := "none is given"
+		if len(given) > 1 {
+			what = strings.Join(given, " and ") + " are given"
+		}
+		d.problemAt(path, "a toolset of type mcp needs exactly one of command, remote, ref; %s", what)
+		return
+	}
+	if ts.Remote != nil && ts.Remote.TransportType == "streamable-http" {
+		ts.Remote.TransportType = "streamable"
+	}
+	if ts.Command == "" && len(ts.Args) > 0 {
+		d.problemAt(path+".args", "`args` goes with `command`, which is not given")
+	}
+	if ts.Remote != nil && len(ts.Env) > 0 {
+		d.problemAt(path+".env", "`env` goes with `command` or `ref`; a server at a URL has no environment")
+	}
+	switch {
+	case ts.Ref == "":
+		if ts.Config != nil {
+			d.problemAt(path+".config", "`config` goes with `ref`, which is not given")
+		}
+	case isCatalogRef(ts.Ref):
+		if !d.opt.MCPCatalog {
+			d.notOfferedAt(path+".ref", "`ref: "+ts.Ref+"`", "no catalogue of MCP servers is configured; use `remote` or `command`")
+		}
+	case t.MCPs[ts.Ref] == nil:
+		d.problemAt(path+".ref", "there is no MCP server `%s` under `mcps` (a server of the catalogue is written docker:NAME)%s",
+			ts.Ref, didYouMean(ts.Ref, slices.Sorted(maps.Keys(t.MCPs))))
+	}
+}

@@ -1,0 +1,215 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// section is one kind of mapping in a file: its name in messages and in the ids
+// of keys, and the keys that cagent has there and we do not offer.
+type section struct {
+	name    string // id and name in the JSON schema
+	article string // for messages: "an agent", "the file"
+	refused map[string]string
+}
+
+// sections are all mappings whose keys are fixed. refused says, for each key,
+// what to do instead, "" if there is nothing.
+var sections = map[reflect.Type]section{
+	reflect.TypeFor[Team](): {"file", "the file", map[string]string{
+		"audit":    "every event is kept in the session's log",
+		"budget":   "limits are set for a tenant or a run",
+		"budgets":  "limits are set for a tenant or a run",
+		"commands": "write the commands under each agent's `commands`",
+		"env":      "secrets belong to the tenant; name one with a model's `token_key`",
+		"flavors":  "",
+		"rag":      "",
+		"runtime":  "where agents run is set by the operator",
+		"skills":   "",
+		"toolsets": "write the toolsets under each agent's `toolsets`; YAML anchors avoid repetition",
+		"workflow": "use `sub_agents`",
+	}},
+	reflect.TypeFor[Metadata](): {"metadata", "metadata", nil},
+	reflect.TypeFor[Agent](): {"agent", "an agent", map[string]string{
+		"add_prompt_files":           "put the text into `instruction`",
+		"add_prompt_files_depth":     "",
+		"budgets":                    "limits are set for a tenant or a run",
+		"cache":                      "",
+		"code_mode_tools":            "",
+		"compaction_model":           "the agent's own model writes summaries",
+		"compaction_threshold":       "",
+		"force_handoff":              "use `handoffs`",
+		"harness":                    "",
+		"hooks":                      "",
+		"instruction_file":           "put the text into `instruction`",
+		"max_consecutive_tool_calls": "loops of identical calls are always noticed",
+		"max_old_tool_call_tokens":   "",
+		"max_tool_result_tokens":     "",
+		"rag":                        "",
+		"readonly":                   "list the tools that may be used under each toolset's `tools`",
+		"redact_secrets":             "",
+		"safety":                     "use `permissions`",
+		"session_compaction":         "",
+		"skills":                     "",
+		"use_commands":               "write the commands under `commands`",
+		"use_skills":                 "",
+		"use_toolsets":               "write the toolsets under `toolsets`; YAML anchors avoid repetition",
+	}},
+	reflect.TypeFor[Fallback](): {"fallback", "fallback", map[string]string{
+		"no_fallback_status_codes": "",
+	}},
+	reflect.TypeFor[StructuredOutput](): {"structured_output", "structured_output", map[string]string{
+		"mode": "",
+	}},
+	reflect.TypeFor[Command](): {"command", "a command", map[string]string{
+		"agent": "call the agent by name in a run",
+		"url":   "",
+	}},
+	reflect.TypeFor[Provider](): {"provider", "a provider", map[string]string{
+		"auth":             "use `token_key`",
+		"compaction_model": "the agent's own model writes summaries",
+		"task_budget":      "",
+		"unload_api":       "",
+	}},
+	reflect.TypeFor[ModelSettings](): {"model", "a model", map[string]string{
+		"auth":                  "use `token_key`",
+		"bypass_models_gateway": "",
+		"capabilities":          "",
+		"compaction_model":      "the agent's own model writes summaries",
+		"compaction_threshold":  "",
+		"cost":                  "",
+		"env":                   "secrets belong to the tenant; name one with `token_key`",
+		"first_available":       "use the agent's `fallback`",
+		"routing":               "",
+		"task_budget":           "",
+		"title_model":           "the agent's own model writes titles",
+	}},
+	reflect.TypeFor[Permissions](): {"permissions", "permissions", nil},
+	reflect.TypeFor[Toolset](): {"toolset", "a toolset", map[string]string{
+		"allow_list":        "",
+		"allow_private_ips": "private addresses are opened by the operator",
+		"allowed_domains":   "",
+		"allowed_servers":   "",
+		"blocked_domains":   "",
+		"blocked_servers":   "",
+		"deny_list":         "",
+		"env_file":          "use `env`; secrets belong to the tenant",
+		"file_types":        "",
+		"lifecycle":         "servers are started, restarted and stopped by the runtime",
+		"models":            "",
+		"rag_config":        "",
+		"readonly":          "list the tools that may be used under `tools`",
+		"recall":            "",
+		"safer":             "use `permissions`",
+		"sandbox":           "where tools run is set by the operator",
+		"sudo_askpass":      "",
+		"toon":              "",
+		"version":           "install the program beforehand",
+		"webhook_config":    "",
+		"working_dir":       "tools run in the session's workspace",
+	}},
+	reflect.TypeFor[Remote](): {"remote", "remote", map[string]string{
+		"oauth": "",
+	}},
+	reflect.TypeFor[PostEdit]():  {"post_edit", "post_edit", nil},
+	reflect.TypeFor[Script]():    {"script", "a script", nil},
+	reflect.TypeFor[APIConfig](): {"api_config", "api_config", nil},
+}
+
+// field is one key of a section, read from the tags of its struct.
+type field struct {
+	key      string
+	index    int
+	typ      reflect.Type
+	doc      string
+	format   string
+	enum     []string
+	min, max *float64
+	required bool
+	sandbox  bool
+}
+
+// fieldsOf returns the keys of every section, in the order of the struct.
+var fieldsOf = func() map[reflect.Type][]field {
+	out := map[reflect.Type][]field{}
+	for t := range sections {
+		for i := range t.NumField() {
+			sf := t.Field(i)
+			key, _, _ := strings.Cut(sf.Tag.Get("json"), ",")
+			if key == "" || key == "-" {
+				continue
+			}
+			f := field{
+				key: key, index: i, typ: sf.Type,
+				doc: sf.Tag.Get("doc"), format: sf.Tag.Get("format"),
+				required: sf.Tag.Get("required") == "true",
+				sandbox:  sf.Tag.Get("sandbox") == "true",
+			}
+			if e := sf.Tag.Get("enum"); e != "" {
+				f.enum = strings.Split(e, ",")
+			}
+			f.min, f.max = bound(sf.Tag, "min"), bound(sf.Tag, "max")
+			out[t] = append(out[t], f)
+		}
+	}
+	return out
+}()
+
+func bound(tag reflect.StructTag, name string) *float64 {
+	s, ok := tag.Lookup(name)
+	if !ok {
+		return nil
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	if err != nil {
+		panic(fmt.Sprintf("agent: tag %s:%q is not a number", name, s))
+	}
+	return &v
+}
+
+// keysOf returns the names of a section's keys, sorted.
+func keysOf(t reflect.Type) []string {
+	var out []string
+	for _, f := range fieldsOf[t] {
+		out = append(out, f.key)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Key is one key that a file may have.
+type Key struct {
+	// ID is section.key, such as agent.model or toolset.timeout, or toolset:type
+	// for a value of a toolset's type. [Options.NotOffered] takes these.
+	ID string
+	// Offered is false for keys that cagent has and this build refuses by name.
+	Offered bool
+	// Sandbox is set for keys that a hosted deployment refuses.
+	Sandbox bool
+	Doc     string
+}
+
+// Keys returns every key that [Parse] knows, sorted by id.
+func Keys() []Key {
+	var out []Key
+	for t, s := range sections {
+		for _, f := range fieldsOf[t] {
+			out = append(out, Key{ID: s.name + "." + f.key, Offered: true, Sandbox: f.sandbox, Doc: f.doc})
+		}
+		for key, instead := range s.refused {
+			out = append(out, Key{ID: s.name + "." + key, Doc: instead})
+		}
+	}
+	for _, name := range slices.Collect(maps.Keys(toolsetTypes)) {
+		out = append(out, Key{ID: "toolset:" + name, Offered: true, Sandbox: toolsetTypes[name].sandbox})
+	}
+	for name, instead := range refusedTypes {
+		out = append(out, Key{ID: "toolset:" + name, Doc: instead})
+	}
+	slices.SortFunc(out, func(a, b Key) int { return strings.Compare(a.ID, b.ID) })
+	return out
+}

@@ -1,0 +1,193 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+)
+
+const (
+	// MaxSource is the size in bytes above which a file is refused unread.
+	MaxSource = 1 << 20
+
+	// maxNodes bounds the tree after its aliases were followed. The largest of
+	// the public agent files has a few thousand nodes.
+	maxNodes = 100_000
+	// maxBytes bounds the text in that tree.
+	maxBytes = 8 << 20
+	// maxDepth bounds nesting; schemas of structured output nest most.
+	maxDepth = 200
+)
+
+// readTree parses the one YAML document of source and follows aliases and merge
+// keys, so that what it returns is a tree of mappings, sequences and scalars
+// whose nodes are shared by nobody. Nodes know the line and column they were
+// written at. A problem is returned instead of a tree if there is none.
+func readTree(source []byte) (*yaml.Node, *Problem) {
+	switch {
+	case len(source) > MaxSource:
+		return nil, &Problem{Message: fmt.Sprintf("the file has %d bytes; at most %d are read", len(source), MaxSource)}
+	case !utf8.Valid(source):
+		return nil, &Problem{Message: "the file is not UTF-8 text"}
+	case len(strings.TrimSpace(string(source))) == 0:
+		return nil, &Problem{Message: "the file is empty; an agent file has at least `agents`"}
+	}
+	var doc yaml.Node
+	if err := yaml.Load(source, &doc); err != nil {
+		return nil, yamlProblem(err)
+	}
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
+		return nil, &Problem{Message: "the file holds no YAML document"}
+	}
+	x := expander{left: maxNodes, open: map[*yaml.Node]bool{}}
+	tree := x.expand(doc.Content[0], 0)
+	if x.problem != nil {
+		return nil, x.problem
+	}
+	return tree, nil
+}
+
+// yamlProblem says what the YAML parser found wrong.
+func yamlProblem(err error) *Problem {
+	var le *yaml.LoadError
+	if errors.As(err, &le) {
+		p := &Problem{Line: le.Mark.Line, Column: le.Mark.Column, Message: "not valid YAML: " + le.Message}
+		if le.ContextMsg != "" {
+			p.Message += " (" + le.ContextMsg + ")"
+		}
+		if p.Line == 0 {
+			p.Line, p.Column = le.ContextMark.Line, le.ContextMark.Column
+		}
+		return p
+	}
+	return &Problem{Message: "not valid YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")}
+}
+
+// expander copies a node graph into a tree. The YAML library's own check on
+// aliases works on what it decodes; as this package walks nodes itself, it keeps
+// its own count.
+type expander struct {
+	left    int
+	bytes   int
+	open    map[*yaml.Node]bool // aliases that are being followed
+	problem *Problem
+}
+
+func (x *expander) fail(n *yaml.Node, format string, args ...any) {
+	if x.problem == nil {
+		x.problem = &Problem{Line: n.Line, Column: n.Column, Message: fmt.Sprintf(format, args...)}
+	}
+}
+
+func (x *expander) expand(n *yaml.Node, depth int) *yaml.Node {
+	if x.problem != nil {
+		return n
+	}
+	if x.left--; x.left < 0 {
+		x.fail(n, "the file is too large once its aliases are followed (more than %d values)", maxNodes)
+		return n
+	}
+	if depth > maxDepth {
+		x.fail(n, "the file is nested more than %d levels deep", maxDepth)
+		return n
+	}
+	if n.Kind == yaml.AliasNode {
+		if x.open[n.Alias] {
+			x.fail(n, "alias *%s contains itself", n.Value)
+			return n
+		}
+		x.open[n.Alias] = true
+		defer delete(x.open, n.Alias)
+		return x.expand(n.Alias, depth+1)
+	}
+	if x.bytes += len(n.Value); x.bytes > maxBytes {
+		x.fail(n, "the file is too large once its aliases are followed (more than %d bytes)", maxBytes)
+		return n
+	}
+	out := &yaml.Node{Kind: n.Kind, Tag: n.ShortTag(), Value: n.Value, Line: n.Line, Column: n.Column}
+	switch n.Kind {
+	case yaml.MappingNode:
+		x.mapping(n, out, depth)
+	case yaml.SequenceNode:
+		for _, c := range n.Content {
+			out.Content = append(out.Content, x.expand(c, depth+1))
+		}
+	}
+	return out
+}
+
+// mapping copies the pairs of n to out: first those that n itself has, then, for
+// merge keys (<<), those of the merged mappings that are not there yet.
+func (x *expander) mapping(n, out *yaml.Node, depth int) {
+	seen := map[string]*yaml.Node{}
+	var merged []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if k := n.Content[i]; k.Kind == yaml.ScalarNode && k.ShortTag() == "!!merge" {
+			merged = append(merged, n.Content[i+1])
+			continue
+		}
+		key := x.expand(n.Content[i], depth+1)
+		if key.Kind != yaml.ScalarNode {
+			x.fail(key, "a key must be a text, not a list or a mapping")
+			return
+		}
+		if first := seen[key.Value]; first != nil {
+			x.fail(key, "key `%s` is given twice; it was first given in line %d", key.Value, first.Line)
+			return
+		}
+		seen[key.Value] = key
+		out.Content = append(out.Content, key, x.expand(n.Content[i+1], depth+1))
+	}
+	for _, m := range merged {
+		tree := x.expand(m, depth+1)
+		if x.problem != nil {
+			return
+		}
+		sources := []*yaml.Node{tree}
+		if tree.Kind == yaml.SequenceNode {
+			sources = tree.Content
+		}
+		for _, s := range sources {
+			if s.Kind != yaml.MappingNode {
+				x.fail(m, "<< takes a mapping or a list of mappings")
+				return
+			}
+			for i := 0; i+1 < len(s.Content); i += 2 {
+				if key := s.Content[i]; seen[key.Value] == nil {
+					seen[key.Value] = key
+					out.Content = append(out.Content, key, s.Content[i+1])
+				}
+			}
+		}
+	}
+}
+
+// member returns the key node and the value of a key in a mapping, nil if it is
+// not there.
+func member(n *yaml.Node, key string) (k, v *yaml.Node) {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil, nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i], n.Content[i+1]
+		}
+	}
+	return nil, nil
+}
+
+// removeMember takes a key out of a mapping.
+func removeMember(n *yaml.Node, key string) {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			n.Content = append(n.Content[:i:i], n.Content[i+2:]...)
+			return
+		}
+	}
+}
+
+// isNull reports whether a value was left empty or given as null.
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
