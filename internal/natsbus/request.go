@@ -1,0 +1,142 @@
+package natsbus
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+)
+
+// errConnectionLost: the connection was lost while an answer was awaited.
+var errConnectionLost = errors.New("the connection to NATS was lost before the answer came")
+
+// mux sends requests whose answers all come through one subscription. Unlike
+// the one in nats.go it tells everybody who waits when the connection is lost.
+type mux struct {
+	nc     *nats.Conn
+	prefix string // of reply subjects; a token follows
+	sub    *nats.Subscription
+	// late gets answers that nobody waits for any more.
+	late func(*nats.Msg)
+
+	mu      sync.Mutex // guards what follows
+	next    uint64
+	waiting map[uint64]chan answer
+}
+
+type answer struct {
+	msg *nats.Msg
+	err error
+}
+
+// answerChans keeps channels of one place: a waiter that has left has either
+// received or was removed under mu, so that its channel is empty.
+var answerChans = sync.Pool{New: func() any { return make(chan answer, 1) }}
+
+func newMux(nc *nats.Conn, late func(*nats.Msg)) (*mux, error) {
+	m := &mux{nc: nc, prefix: nc.NewInbox() + ".", late: late, waiting: make(map[uint64]chan answer)}
+	var err error
+	if m.sub, err = nc.Subscribe(m.prefix+"*", m.receive); err != nil {
+		return nil, err
+	}
+	// An answer must not be dropped because many come at once: what is here was
+	// asked for, so that its amount is bounded by who waits.
+	return m, m.sub.SetPendingLimits(-1, -1)
+}
+
+func (m *mux) receive(msg *nats.Msg) {
+	token, err := strconv.ParseUint(strings.TrimPrefix(msg.Subject, m.prefix), 36, 64)
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	ch, ok := m.waiting[token]
+	delete(m.waiting, token)
+	m.mu.Unlock()
+	if !ok {
+		m.late(msg)
+		return
+	}
+	ch <- answer{msg: msg}
+}
+
+// expect registers a waiter; reply is where its answer is to be sent. Either
+// the answer is taken from ch or the waiter is forgotten.
+func (m *mux) expect() (token uint64, reply string, ch chan answer) {
+	ch = answerChans.Get().(chan answer)
+	m.mu.Lock()
+	m.next++
+	token = m.next
+	m.waiting[token] = ch
+	m.mu.Unlock()
+	return token, m.prefix + strconv.FormatUint(token, 36), ch
+}
+
+// forget removes a waiter that leaves. An answer that came meanwhile is returned.
+func (m *mux) forget(token uint64, ch chan answer) (answer, bool) {
+	m.mu.Lock()
+	_, waiting := m.waiting[token]
+	delete(m.waiting, token)
+	m.mu.Unlock()
+	if waiting {
+		answerChans.Put(ch)
+		return answer{}, false
+	}
+	a := <-ch // somebody has taken it out and is about to send
+	answerChans.Put(ch)
+	return a, true
+}
+
+// fail tells everybody who waits that no answer will come.
+func (m *mux) fail(err error) {
+	m.mu.Lock()
+	all := m.waiting
+	m.waiting = make(map[uint64]chan answer)
+	m.mu.Unlock()
+	for _, ch := range all {
+		ch <- answer{err: err}
+	}
+}
+
+// do sends a request and waits for its answer. notSent tells of an error
+// whether the request was never handed to a server. Status messages without a
+// body are answers like any other, see [status].
+func (m *mux) do(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	token, reply, ch := m.expect()
+	msg.Reply = reply
+	if err := m.nc.PublishMsg(msg); err != nil {
+		m.forget(token, ch)
+		return nil, err
+	}
+	select {
+	case a := <-ch:
+		answerChans.Put(ch)
+		return a.msg, a.err
+	case <-ctx.Done():
+		if a, ok := m.forget(token, ch); ok {
+			return a.msg, a.err
+		}
+		return nil, context.Cause(ctx)
+	}
+}
+
+// status returns the code of a message that is only a status, "" for others.
+func status(msg *nats.Msg) string {
+	if len(msg.Data) > 0 {
+		return ""
+	}
+	return msg.Header.Get("Status")
+}
+
+const (
+	statusNoMessages   = "404"
+	statusTimeout      = "408"
+	statusConflict     = "409"
+	statusNoResponders = "503"
+)
