@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -25,10 +27,7 @@ func (d *decoder) check(t *Team) {
 		d.checkProvider(t, name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.Models)) {
-		m := *t.Models[name]
-		m.Name = name
-		d.applyProvider(t, &m, "models."+name+".provider")
-		d.models[name] = &m
+		d.namedModel(t, name, "models."+name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(t.MCPs)) {
 		d.checkMCP(t, name)
@@ -108,10 +107,28 @@ func either[T any](own, inherited *T) *T {
 	return inherited
 }
 
-// model resolves a reference: a name under models or provider/model.
-func (d *decoder) model(t *Team, ref, path string) *ModelSettings {
-	if m := d.models[ref]; m != nil {
-		return m
+// maxAlloy bounds what one list of models may stand for: lists of lists grow as
+// powers do.
+const maxAlloy = 64
+
+// modelList resolves a comma list of references.
+func (d *decoder) modelList(t *Team, list, path string) []*ModelSettings {
+	var out []*ModelSettings
+	for ref := range strings.SplitSeq(list, ",") {
+		out = append(out, d.model(t, strings.TrimSpace(ref), path)...)
+		if len(out) > maxAlloy {
+			d.problemAt(path, "the list stands for more than %d models", maxAlloy)
+			return nil
+		}
+	}
+	return out
+}
+
+// model resolves a reference: a name under models or provider/model. A name may
+// stand for several models.
+func (d *decoder) model(t *Team, ref, path string) []*ModelSettings {
+	if t.Models[ref] != nil {
+		return d.namedModel(t, ref, path)
 	}
 	provider, name, ok := strings.Cut(ref, "/")
 	names := slices.Sorted(maps.Keys(t.Models))
@@ -128,7 +145,40 @@ func (d *decoder) model(t *Team, ref, path string) *ModelSettings {
 	}
 	m := &ModelSettings{Name: ref, Provider: provider, Model: name}
 	d.applyProvider(t, m, path)
-	return m
+	return []*ModelSettings{m}
+}
+
+// namedModel resolves a model under models once and remembers it. from is the
+// path of the reference.
+func (d *decoder) namedModel(t *Team, name, from string) []*ModelSettings {
+	if done, ok := d.models[name]; ok {
+		if done == nil {
+			if !d.reported(from) {
+				d.problemAt(from, "model `%s` leads back to itself", name)
+			}
+			return nil
+		}
+		return *done
+	}
+	path := "models." + name
+	d.models[name] = nil // while it is being resolved
+	m := *t.Models[name]
+	m.Name = name
+	list := []*ModelSettings{}
+	switch {
+	case m.Provider != "":
+		d.applyProvider(t, &m, path+".provider")
+		list = append(list, &m)
+	case d.reported(path) || d.reported(path+".model") || d.reported(path+".provider"):
+	case !reflect.DeepEqual(m, ModelSettings{Name: name, Model: m.Model, Description: m.Description}):
+		d.problemAt(path, "model `%s` needs `provider`; only a model without parameters of its own may be a list of others", name)
+	case !strings.ContainsAny(m.Model, ",/") && t.Models[m.Model] == nil:
+		d.problemAt(path, "model `%s` needs `provider`", name)
+	default:
+		list = append(list, d.modelList(t, m.Model, path+".model")...)
+	}
+	d.models[name] = &list
+	return list
 }
 
 func (d *decoder) checkAgent(t *Team, a *Agent, names []string) {
@@ -138,17 +188,12 @@ func (d *decoder) checkAgent(t *Team, a *Agent, names []string) {
 			d.problemAt(path, "agent `%s` needs `model`: a name under `models`, or provider/model", a.Name)
 		}
 	} else {
-		for _, ref := range strings.Split(a.Model, ",") {
-			if m := d.model(t, strings.TrimSpace(ref), path+".model"); m != nil {
-				a.Models = append(a.Models, m)
-			}
-		}
+		a.Models = d.modelList(t, a.Model, path+".model")
 	}
 	if a.Fallback != nil {
 		for i, ref := range a.Fallback.Models {
-			if m := d.model(t, strings.TrimSpace(ref), fmt.Sprintf("%s.fallback.models[%d]", path, i)); m != nil {
-				a.FallbackModels = append(a.FallbackModels, m)
-			}
+			list := d.model(t, strings.TrimSpace(ref), fmt.Sprintf("%s.fallback.models[%d]", path, i))
+			a.FallbackModels = append(a.FallbackModels, list...)
 		}
 	}
 	d.checkPeers(a, "sub_agents", a.SubAgents, names)
@@ -159,11 +204,16 @@ func (d *decoder) checkAgent(t *Team, a *Agent, names []string) {
 			a.Toolsets[i] = ts.overlay(t.MCPs[ts.Ref], ts.Ref)
 		}
 		if ref := a.Toolsets[i].Model; ref != "" {
-			a.Toolsets[i].ModelSettings = d.model(t, ref, fmt.Sprintf("%s.toolsets[%d].model", path, i))
+			a.Toolsets[i].Models = d.modelList(t, ref, fmt.Sprintf("%s.toolsets[%d].model", path, i))
 		}
 	}
-	if so := a.StructuredOutput; so != nil && so.Schema != nil && so.Schema["type"] != "object" {
-		d.problemAt(path+".structured_output.schema", "the schema of structured_output must have type: object")
+	if so := a.StructuredOutput; so != nil && so.Schema != nil {
+		var schema struct {
+			Type any `json:"type"`
+		}
+		if err := json.Unmarshal(so.Schema, &schema); err != nil || schema.Type != "object" {
+			d.problemAt(path+".structured_output.schema", "the schema of structured_output must have type: object")
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
 	"net/url"
@@ -20,8 +22,8 @@ type mark struct{ line, column int }
 type decoder struct {
 	opt      Options
 	problems []Problem
-	at       map[string]mark           // path → where it is, for checks that come later
-	models   map[string]*ModelSettings // those under models, with what they inherit
+	at       map[string]mark              // path → where it is, for checks that come later
+	models   map[string]*[]*ModelSettings // those under models, resolved; nil while at it
 }
 
 // custom is what types implement whose YAML form is not their Go form.
@@ -319,6 +321,62 @@ func (d *decoder) plain(n *yaml.Node, path string) any {
 		return x
 	}
 	return n.Value
+}
+
+func (o *Object) decodeYAML(d *decoder, n *yaml.Node, path string) {
+	if n.Kind != yaml.MappingNode {
+		d.problem(n, path, "`%s` takes keys and values, not %s", lastKey(path), describe(n))
+		return
+	}
+	var b bytes.Buffer
+	d.writeJSON(&b, n, path)
+	*o = b.Bytes()
+}
+
+// writeJSON writes n as JSON, members in their order.
+func (d *decoder) writeJSON(b *bytes.Buffer, n *yaml.Node, path string) {
+	switch n.Kind {
+	case yaml.MappingNode:
+		b.WriteByte('{')
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			writeText(b, n.Content[i].Value)
+			b.WriteByte(':')
+			d.writeJSON(b, n.Content[i+1], join(path, n.Content[i].Value))
+		}
+		b.WriteByte('}')
+	case yaml.SequenceNode:
+		b.WriteByte('[')
+		for i, c := range n.Content {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			d.writeJSON(b, c, fmt.Sprintf("%s[%d]", path, i))
+		}
+		b.WriteByte(']')
+	default:
+		v := d.plain(n, path)
+		if s, ok := v.(string); ok {
+			writeText(b, s)
+			return
+		}
+		out, err := json.Marshal(v)
+		if err != nil { // numbers that JSON cannot write were reported by plain
+			out = []byte("null")
+		}
+		b.Write(out)
+	}
+}
+
+func writeText(b *bytes.Buffer, s string) {
+	enc := json.NewEncoder(b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(s); err != nil {
+		panic("agent: a text cannot be written as JSON: " + err.Error())
+	}
+	b.Truncate(b.Len() - 1) // the newline that Encode adds
 }
 
 func (l *AgentList) decodeYAML(d *decoder, n *yaml.Node, path string) {

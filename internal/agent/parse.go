@@ -51,7 +51,7 @@ func Parse(name string, source []byte, opt Options) (*Team, error) {
 // parseAs reads a tree as a file of a version, or of the one that it names if
 // version is negative.
 func parseAs(tree *yaml.Node, opt Options, version int) (team *Team, problems []Problem, given bool) {
-	d := &decoder{opt: opt, at: map[string]mark{}, models: map[string]*ModelSettings{}}
+	d := &decoder{opt: opt, at: map[string]mark{}, models: map[string]*[]*ModelSettings{}}
 	if tree.Kind != yaml.MappingNode {
 		d.problem(tree, "", "an agent file holds keys and values (agents: …), not %s", describe(tree))
 		return nil, d.problems, true
@@ -63,7 +63,7 @@ func parseAs(tree *yaml.Node, opt Options, version int) (team *Team, problems []
 	upgrade(d, tree, taken)
 	team = &Team{}
 	d.value(tree, reflect.ValueOf(team).Elem(), "", field{})
-	team.Version, team.VersionGiven = strconv.Itoa(taken), given
+	team.Version, team.VersionGiven = Version(strconv.Itoa(taken)), given
 	d.check(team)
 	return team, d.problems, given
 }

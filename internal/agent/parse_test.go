@@ -96,8 +96,8 @@ func outcome(t *testing.T, name string, source []byte, opt Options) string {
 				}
 				fmt.Fprintf(&b, "%s toolset %d is mcps.%s: %s\n", a.Name, i, ts.MCP, js)
 			}
-			if ts.ModelSettings != nil {
-				fmt.Fprintf(&b, "%s toolset %d is read by %s\n", a.Name, i, show(ts.ModelSettings))
+			for _, m := range ts.Models {
+				fmt.Fprintf(&b, "%s toolset %d is read by %s\n", a.Name, i, show(m))
 			}
 		}
 	}

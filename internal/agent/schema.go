@@ -72,6 +72,7 @@ var sections = map[reflect.Type]section{
 	reflect.TypeFor[Provider](): {"provider", "a provider", map[string]string{
 		"auth":             "use `token_key`",
 		"compaction_model": "the agent's own model writes summaries",
+		"headers":          "",
 		"task_budget":      "",
 		"unload_api":       "",
 	}},

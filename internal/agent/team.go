@@ -15,7 +15,7 @@ type Team struct {
 	Name string `json:"-"`
 	// Version is the schema version that was taken: the one in the file or, if it
 	// names none, [Newest] or "0", whichever the file fits.
-	Version string `json:"version,omitempty" doc:"Schema version of this file. Without it the newest is tried, then 0."`
+	Version Version `json:"version,omitempty" doc:"Schema version of this file. Without it the newest is tried, then 0."`
 	// VersionGiven reports whether the file names its version.
 	VersionGiven bool `json:"-"`
 
@@ -28,6 +28,9 @@ type Team struct {
 	Metadata    Metadata                  `json:"metadata,omitzero" doc:"Facts about this file."`
 	Permissions *Permissions              `json:"permissions,omitempty" doc:"Which tool calls run without asking, which always ask and which are refused. Deny always wins."`
 }
+
+// Version is a schema version: "0" to [Newest].
+type Version string
 
 // Root returns the agent that a run starts with: the one called root or, if
 // there is none, the first in the file.
@@ -113,6 +116,8 @@ type Agent struct {
 	// Name is its key in the file.
 	Name string `json:"-"`
 
+	// DisplayName is for people; agents are known by their keys.
+	DisplayName string      `json:"name,omitempty" doc:"A name to show to people. Agents refer to each other by their keys."`
 	Model       string      `json:"model,omitempty" doc:"Name of a model under models, or provider/model. A comma list picks one of several for each call."`
 	Fallback    *Fallback   `json:"fallback,omitempty" doc:"What to do when the model fails."`
 	Description string      `json:"description,omitempty" doc:"What the agent is for; other agents and people choose it by this."`
@@ -152,11 +157,17 @@ type Fallback struct {
 
 // StructuredOutput is the schema that an agent's answers must fit.
 type StructuredOutput struct {
-	Name        string         `json:"name" required:"true" doc:"Name of the format."`
-	Description string         `json:"description,omitempty" doc:"What the format stands for."`
-	Strict      bool           `json:"strict,omitempty" doc:"Ask the provider to enforce the schema."`
-	Schema      map[string]any `json:"schema" required:"true" doc:"JSON schema of type object."`
+	Name        string `json:"name" required:"true" doc:"Name of the format."`
+	Description string `json:"description,omitempty" doc:"What the format stands for."`
+	Strict      bool   `json:"strict,omitempty" doc:"Ask the provider to enforce the schema."`
+	Schema      Object `json:"schema" required:"true" doc:"JSON schema of type object."`
 }
+
+// Object is a JSON object from a file, its members in the order of the file.
+type Object json.RawMessage
+
+// MarshalJSON returns the object as it is.
+func (o Object) MarshalJSON() ([]byte, error) { return json.RawMessage(o).MarshalJSON() }
 
 // Command is a named prompt.
 type Command struct {
@@ -224,7 +235,7 @@ type ModelSettings struct {
 	// credentials.
 	NoToken bool `json:"-"`
 
-	Provider          string          `json:"provider" required:"true" doc:"Provider of the model, or the name of one under providers."`
+	Provider          string          `json:"provider,omitempty" doc:"Provider of the model, or the name of one under providers. Without it, model is a comma list of other models, one of which is picked for each call."`
 	Model             string          `json:"model" required:"true" doc:"The provider's name of the model."`
 	Description       string          `json:"description,omitempty" doc:"What the model is good for, for people."`
 	Temperature       *float64        `json:"temperature,omitempty" min:"0" max:"2" doc:"Sampling temperature. Not sent if not given."`

@@ -22,7 +22,7 @@ type Toolset struct {
 	Env     map[string]string `json:"env,omitempty" doc:"Environment variables of the program."`
 	Remote  *Remote           `json:"remote,omitempty" doc:"MCP server at a URL."`
 	Ref     string            `json:"ref,omitempty" doc:"docker:NAME for a server of the operator's catalogue, or a name under mcps."`
-	Config  any               `json:"config,omitempty" doc:"Settings of a server of the catalogue."`
+	Config  Object            `json:"config,omitempty" doc:"Settings of a server of the catalogue."`
 
 	Shared    bool               `json:"shared,omitempty" doc:"Share the state with the other agents of the session."`
 	Path      string             `json:"path,omitempty" doc:"Name of the memory. It is kept for each tenant and agent, whatever the path."`
@@ -34,8 +34,9 @@ type Toolset struct {
 	URL       string             `json:"url,omitempty" format:"uri" doc:"Where the description or the agent is."`
 	Headers   map[string]string  `json:"headers,omitempty" doc:"HTTP headers. ${env.NAME} stands for a secret."`
 
-	// ModelSettings is what Model resolves to, nil without it.
-	ModelSettings *ModelSettings `json:"-"`
+	// Models is what Model resolves to, empty without it. With several, each call
+	// picks one.
+	Models []*ModelSettings `json:"-"`
 	// MCP is the name under mcps that Ref pointed to, "" otherwise. The fields
 	// above are then those of the definition, with this toolset's own over them.
 	MCP string `json:"-"`
@@ -89,7 +90,7 @@ type PostEdit struct {
 type Script struct {
 	Cmd         string            `json:"cmd" required:"true" doc:"Command for the shell. Arguments are in its environment."`
 	Description string            `json:"description,omitempty" doc:"What the tool does, for the model."`
-	Args        map[string]any    `json:"args,omitempty" doc:"The properties of the arguments' JSON schema."`
+	Args        Object            `json:"args,omitempty" doc:"The properties of the arguments' JSON schema."`
 	Required    []string          `json:"required,omitempty" doc:"Arguments that must be given; all without it."`
 	Env         map[string]string `json:"env,omitempty" doc:"Environment variables of the command."`
 	WorkingDir  string            `json:"working_dir,omitempty" doc:"Folder in which the command runs."`
@@ -102,9 +103,9 @@ type APIConfig struct {
 	Endpoint     string            `json:"endpoint" required:"true" format:"uri" doc:"URL. ${name} stands for an argument."`
 	Method       string            `json:"method" required:"true" enum:"GET,POST,PUT,PATCH,DELETE" doc:"HTTP method."`
 	Headers      map[string]string `json:"headers,omitempty" doc:"HTTP headers. ${env.NAME} stands for a secret."`
-	Args         map[string]any    `json:"args,omitempty" doc:"The properties of the arguments' JSON schema."`
+	Args         Object            `json:"args,omitempty" doc:"The properties of the arguments' JSON schema."`
 	Required     []string          `json:"required,omitempty" doc:"Arguments that must be given."`
-	OutputSchema map[string]any    `json:"output_schema,omitempty" doc:"JSON schema of the answer."`
+	OutputSchema Object            `json:"output_schema,omitempty" doc:"JSON schema of the answer."`
 }
 
 // toolsetType is what one value of type takes.

@@ -52,8 +52,7 @@ func readTree(source []byte) (*yaml.Node, *Problem) {
 
 // yamlProblem says what the YAML parser found wrong.
 func yamlProblem(err error) *Problem {
-	var le *yaml.LoadError
-	if errors.As(err, &le) {
+	if le, ok := err.(*yaml.LoadError); ok {
 		p := &Problem{Line: le.Mark.Line, Column: le.Mark.Column, Message: "not valid YAML: " + le.Message}
 		if le.ContextMsg != "" {
 			p.Message += " (" + le.ContextMsg + ")"
@@ -63,7 +62,14 @@ func yamlProblem(err error) *Problem {
 		}
 		return p
 	}
-	return &Problem{Message: "not valid YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")}
+	var list *yaml.LoadErrors
+	if errors.As(err, &list) && len(list.Errors) > 0 {
+		if strings.Contains(list.Errors[0].Message, "found multiple") {
+			return &Problem{Message: "the file holds several YAML documents (---); an agent file is one"}
+		}
+		return yamlProblem(list.Errors[0])
+	}
+	return &Problem{Message: "not valid YAML: " + err.Error()}
 }
 
 // expander copies a node graph into a tree. The YAML library's own check on

@@ -10,13 +10,13 @@ import (
 
 // Newest is the newest schema version that is known. Every version from 0 to it
 // is accepted.
-const Newest = "16"
+const Newest Version = "16"
 
 // newest is Newest as a number.
 var newest = func() int {
-	n, err := strconv.Atoi(Newest)
+	n, err := strconv.Atoi(string(Newest))
 	if err != nil {
-		panic("agent: Newest is not a number: " + Newest)
+		panic("agent: Newest is not a number: " + string(Newest))
 	}
 	return n
 }()
@@ -32,7 +32,6 @@ var steps = map[int]func(*decoder, *yaml.Node){
 
 // versionZero names, for the keys that only version 0 has, what they became.
 var versionZero = map[string]string{
-	"agent.name":   "the agent's name is its key under `agents`",
 	"agent.think":  "write toolsets: [{type: think}]",
 	"agent.todo":   "write toolsets: [{type: todo}]",
 	"agent.memory": "write toolsets: [{type: memory}]",
@@ -94,14 +93,6 @@ func fromZero(d *decoder, root *yaml.Node) {
 
 func agentFromZero(d *decoder, name string, a *yaml.Node) {
 	path := "agents." + name
-	if k, v := member(a, "name"); k != nil {
-		// The key under agents was always the name that counts. Another name has
-		// no meaning that could be kept.
-		if !isNull(v) && v.Value != name {
-			d.problem(k, path+".name", "`name` is `%s`, but the agent is called by its key `%s`; remove `name`, or rename the key", shorten(v.Value), name)
-		}
-		removeMember(a, "name")
-	}
 	var added []*yaml.Node
 	if k, v := member(a, "todo"); k != nil {
 		switch {
