@@ -1,0 +1,389 @@
+package mcptool
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mark3labs/mcp-go/client"
+	"github.com/mark3labs/mcp-go/client/transport"
+	"github.com/mark3labs/mcp-go/mcp"
+
+	"github.com/holdfast-run/holdfast/internal/tool"
+)
+
+const (
+	// maxInstructions bounds what a server may add to the system prompt.
+	maxInstructions = 32 << 10
+	// maxAnswering is how many requests of a server over HTTP are answered at the
+	// same time; further ones wait, and with them the stream they came in.
+	maxAnswering = 4
+	// answerTimeout bounds the sending of one answer.
+	answerTimeout = 5 * time.Second
+	// maxCanceling is how many calls a server is being told to forget at the same time.
+	maxCanceling = 16
+	// closeGrace is how long Close waits until servers know what was canceled.
+	closeGrace = time.Second
+)
+
+// connection is one life of a server: a process, or a session over HTTP.
+type connection struct {
+	name   string
+	client *client.Client
+	tap    *tap
+
+	life context.Context // ends with the connection; its cause is why
+	end  context.CancelCauseFunc
+
+	instructions string
+	excludes     bool        // the client's list leaves tools out that must not be used
+	stale        atomic.Bool // the server does not know the session any more
+	deaf         atomic.Bool // it does not tell of changed tools any more
+	onChanged    func()      // the list of tools is another
+
+	mu       sync.Mutex
+	tokens   uint64
+	progress map[string]*progress
+
+	answering  slots
+	httpClient *http.Client  // nil for a command
+	endpoint   func() string // where answers to the server go
+	watcher    sync.WaitGroup
+	unlisten   func()
+	release    func()
+}
+
+// progress hands on what a server says during one call, and nothing after it.
+type progress struct {
+	mu   sync.Mutex
+	emit func(string) // nil once the call is over
+}
+
+func newConnection(name string, onChanged func()) *connection {
+	c := &connection{
+		name: name, onChanged: onChanged,
+		progress:  make(map[string]*progress),
+		answering: make(slots, maxAnswering),
+	}
+	c.life, c.end = context.WithCancelCause(context.Background())
+	return c
+}
+
+// connect starts the server and shakes hands. The context bounds that alone.
+func (t *Toolset) connect(ctx context.Context) (_ *connection, err error) {
+	c := newConnection(t.cfg.Name, t.markStale)
+	defer func() {
+		if err != nil {
+			c.close()
+		}
+	}()
+	inner, err := t.dial(c)
+	if err != nil {
+		return nil, err
+	}
+	c.tap = &tap{
+		inner: inner, life: c.life, canceling: make(slots, maxCanceling),
+		byStream: t.url != nil && t.cfg.Transport != TransportSSE,
+	}
+	var options []client.ClientOption
+	if t.cfg.Transport == TransportSSE {
+		// That transport belongs to a protocol older than the probe.
+		options = append(options, client.WithLegacyProtocolOnly())
+	}
+	c.client = client.NewClient(c.tap, options...)
+	c.client.OnNotification(c.notified)
+
+	// The streams that the start opens live as long as the connection, so the
+	// caller's context may only end them while the start is under way.
+	stop := context.AfterFunc(ctx, func() { c.end(ctx.Err()) })
+	defer stop()
+	if err := c.client.Start(c.life); err != nil {
+		return nil, err
+	}
+	var hello mcp.InitializeRequest
+	hello.Params.ClientInfo = mcp.Implementation{Name: "holdfast", Version: t.opts.Version}
+	helloCtx, seen := withCapture(ctx)
+	info, err := c.client.Initialize(helloCtx, hello)
+	if err != nil {
+		if cause := context.Cause(c.life); cause != nil && ctx.Err() == nil {
+			return nil, cause
+		}
+		if broken := seen.failure(); broken != nil {
+			return nil, broken
+		}
+		return nil, err
+	}
+	c.instructions = tool.BoundTo(info.Instructions, maxInstructions)
+	modern := mcp.IsModernProtocol(c.client.ProtocolVersion())
+	c.excludes = modern && c.tap.byStream
+	if modern && info.Capabilities.Tools != nil && info.Capabilities.Tools.ListChanged {
+		// In the newest protocol changes have to be asked for.
+		c.listen(t.log)
+	}
+	if !stop() {
+		return nil, ctx.Err()
+	}
+	return c, nil
+}
+
+// listen keeps a stream open on which the server tells of changed tools. When
+// the stream ends the list counts as changed, and is asked for each time.
+func (c *connection) listen(log *slog.Logger) {
+	ctx, cancel := context.WithCancel(c.life)
+	c.unlisten = cancel
+	c.watcher.Go(func() {
+		defer cancel()
+		err := c.client.Listen(ctx, mcp.SubscriptionFilter{ToolsListChanged: true})
+		if ctx.Err() == nil {
+			log.Debug("MCP server does not tell of changed tools any more", "toolset", c.name, "err", err)
+			c.deaf.Store(true)
+			c.onChanged()
+		}
+	})
+}
+
+// dial makes the transport: for a command that means to start it.
+func (t *Toolset) dial(c *connection) (transport.Interface, error) {
+	if t.url == nil {
+		s, err := startStdio(&t.cfg, t.opts.InheritEnv, &t.stderr, c.end)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	base := t.opts.RoundTripper
+	if base == nil {
+		own := newRoundTripper()
+		base, c.release = own, own.CloseIdleConnections
+	}
+	httpClient := &http.Client{Transport: &guard{
+		base: base, name: t.cfg.Name, origin: t.url, headers: t.cfg.Headers, agent: "holdfast/" + t.opts.Version,
+		onRequest: func(raw []byte) error { return c.answer(raw) },
+		onStale:   func() { c.stale.Store(true) },
+	}}
+	// The transports log what they also return, or what a server without an
+	// optional feature does.
+	quiet := slog.New(slog.DiscardHandler)
+	if t.cfg.Transport == TransportSSE {
+		s, err := transport.NewSSE(t.cfg.URL, transport.WithHTTPClient(httpClient), transport.WithSSELogger(quiet),
+			transport.WithEndpointTimeout(t.opts.StartTimeout), transport.WithResponseTimeout(2*t.opts.CallTimeout))
+		if err != nil {
+			return nil, fmt.Errorf("preparing the connection: %w", err)
+		}
+		s.SetConnectionLostHandler(func(err error) { c.end(fmt.Errorf("the server closed the event stream: %w", err)) })
+		c.httpClient = httpClient
+		c.endpoint = func() string {
+			if u := s.GetEndpoint(); u != nil {
+				return u.String()
+			}
+			return t.cfg.URL
+		}
+		return s, nil
+	}
+	s, err := transport.NewStreamableHTTP(t.cfg.URL, transport.WithHTTPBasicClient(httpClient),
+		transport.WithHTTPLogger(quiet), transport.WithContinuousListening())
+	if err != nil {
+		return nil, fmt.Errorf("preparing the connection: %w", err)
+	}
+	c.httpClient = httpClient
+	c.endpoint = func() string { return t.cfg.URL }
+	return s, nil
+}
+
+// close ends the connection and waits until nothing of it is left.
+func (c *connection) close() {
+	if c.unlisten != nil {
+		c.unlisten()
+	}
+	got := 0
+	if c.tap != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+		got = c.tap.canceling.drain(ctx, 0)
+		cancel()
+	}
+	c.end(errClosed)
+	if c.tap != nil {
+		_ = c.tap.Close() // a server that does not say goodbye is gone all the same
+		c.tap.canceling.drain(context.Background(), got)
+	}
+	c.answering.drain(context.Background(), 0)
+	c.watcher.Wait()
+	if c.release != nil {
+		c.release()
+	}
+}
+
+// usable reports whether the next call may use this connection.
+func (c *connection) usable() bool { return c.life.Err() == nil && !c.stale.Load() }
+
+func (c *connection) notified(n mcp.JSONRPCNotification) {
+	switch n.Method {
+	case mcp.MethodNotificationToolsListChanged:
+		c.onChanged()
+	case string(mcp.MethodNotificationProgress):
+		token, ok := n.Params.AdditionalFields["progressToken"].(string)
+		if !ok {
+			return
+		}
+		c.mu.Lock()
+		p := c.progress[token]
+		c.mu.Unlock()
+		if p == nil {
+			return
+		}
+		text := progressText(n.Params.AdditionalFields)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.emit != nil {
+			p.emit(text)
+		}
+	}
+}
+
+const maxProgressText = 4 << 10
+
+func progressText(fields map[string]any) string {
+	done, total := fields["progress"], fields["total"]
+	text := fmt.Sprint(done)
+	if total != nil {
+		text = fmt.Sprintf("%v of %v", done, total)
+	}
+	if message, ok := fields["message"].(string); ok && message != "" {
+		text = message + " (" + text + ")"
+	}
+	return tool.BoundTo(text, maxProgressText)
+}
+
+// watch registers a call for progress. The function that it returns ends that;
+// after it, emit is not called any more.
+func (c *connection) watch(emit func(string)) (token string, end func()) {
+	p := &progress{emit: emit}
+	c.mu.Lock()
+	c.tokens++
+	token = fmt.Sprintf("holdfast-%d", c.tokens)
+	c.progress[token] = p
+	c.mu.Unlock()
+	return token, func() {
+		c.mu.Lock()
+		delete(c.progress, token)
+		c.mu.Unlock()
+		p.mu.Lock()
+		p.emit = nil
+		p.mu.Unlock()
+	}
+}
+
+// list asks for all tools, page by page.
+func (c *connection) list(ctx context.Context) ([]listed, error) {
+	var all []listed
+	var req mcp.ListToolsRequest
+	for range maxPages {
+		pageCtx, seen := withCapture(ctx)
+		page, err := c.client.ListToolsByPage(pageCtx, req)
+		if err != nil {
+			if broken := seen.failure(); broken != nil {
+				return nil, broken
+			}
+			return nil, err
+		}
+		tools, err := parseTools(seen.result)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range tools {
+			if !c.excludes || containsTool(page.Tools, l.Name) {
+				all = append(all, l)
+			}
+		}
+		if len(all) > maxTools {
+			return nil, fmt.Errorf("the server has more than %d tools", maxTools)
+		}
+		if page.NextCursor == "" {
+			return all, nil
+		}
+		if page.NextCursor == req.Params.Cursor {
+			return nil, errors.New("the list of tools does not end: a page points to itself")
+		}
+		req.Params.Cursor = page.NextCursor
+	}
+	return nil, fmt.Errorf("the list of tools has more than %d pages", maxPages)
+}
+
+func containsTool(tools []mcp.Tool, name string) bool {
+	for i := range tools {
+		if tools[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// call runs a tool. What the server answered is in the capture, also when the
+// error is not nil.
+func (c *connection) call(ctx context.Context, name string, call tool.Call) (*capture, error) {
+	emit := call.Progress
+	if emit == nil {
+		emit = func(string) {}
+	}
+	token, end := c.watch(emit)
+	defer end()
+	var req mcp.CallToolRequest
+	req.Params.Name = name
+	req.Params.Arguments = json.RawMessage(call.Arguments)
+	req.Params.Meta = &mcp.Meta{ProgressToken: token, AdditionalFields: map[string]any{}}
+	if call.IdempotencyKey != "" {
+		req.Params.Meta.AdditionalFields[KeyMeta] = call.IdempotencyKey
+	}
+	ctx, seen := withCapture(ctx)
+	_, err := c.client.CallTool(ctx, req)
+	return seen, err
+}
+
+// answer replies to a request that came within an HTTP stream, by a POST of its
+// own. It blocks while too many replies are under way.
+func (c *connection) answer(raw []byte) error {
+	r := answerServer(raw)
+	if r == nil {
+		return nil
+	}
+	body, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encoding an answer to the server: %w", err)
+	}
+	select {
+	case c.answering <- struct{}{}:
+		c.answering.run(func() { c.post(body) })
+		return nil
+	case <-c.life.Done():
+		return context.Cause(c.life)
+	}
+}
+
+// post sends an answer. A server that does not take it has itself to blame: it
+// waits for what it asked until it gives up.
+func (c *connection) post(body []byte) {
+	ctx, cancel := context.WithTimeout(c.life, answerTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint(), bytes.NewReader(body))
+	if err != nil {
+		return
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	if id := c.tap.GetSessionId(); id != "" {
+		req.Header.Set(transport.HeaderKeySessionID, id)
+	}
+	if v := c.tap.protocolVersion(); v != "" {
+		req.Header.Set(transport.HeaderKeyProtocolVersion, v)
+	}
+	if resp, err := c.httpClient.Do(req); err == nil {
+		_ = resp.Body.Close() // the answer to an answer says nothing
+	}
+}

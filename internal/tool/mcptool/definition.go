@@ -1,0 +1,146 @@
+package mcptool
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-run/holdfast/internal/tool"
+)
+
+// Limits of a server's list of tools. All of it goes into every model call.
+const (
+	maxTools = 1000
+	maxPages = 100
+)
+
+// remote is a tool of the server: how the server calls it, and how we do.
+type remote struct {
+	name string
+	def  tool.Definition
+}
+
+// listed is a tool as it stands in a tools/list result. The schema stays what
+// it was, byte for byte.
+type listed struct {
+	Name        string          `json:"name"`
+	Title       string          `json:"title"`
+	Description string          `json:"description"`
+	InputSchema json.RawMessage `json:"inputSchema"`
+	Annotations struct {
+		Title          string `json:"title"`
+		ReadOnlyHint   bool   `json:"readOnlyHint"`
+		IdempotentHint bool   `json:"idempotentHint"`
+	} `json:"annotations"`
+}
+
+// parseTools reads the tools of one page. What cannot be used (no name, no
+// object) is left out: one bad tool must not take the others away.
+func parseTools(result json.RawMessage) ([]listed, error) {
+	var page struct {
+		Tools []json.RawMessage `json:"tools"`
+	}
+	if err := json.Unmarshal(result, &page); err != nil {
+		return nil, fmt.Errorf("reading the list of tools: %w", err)
+	}
+	tools := make([]listed, 0, len(page.Tools))
+	for _, raw := range page.Tools {
+		var l listed
+		if err := json.Unmarshal(raw, &l); err != nil {
+			// Wrong types in the parts that only describe: keep what makes it work.
+			var min struct {
+				Name        string          `json:"name"`
+				InputSchema json.RawMessage `json:"inputSchema"`
+			}
+			if json.Unmarshal(raw, &min) != nil {
+				continue
+			}
+			l = listed{Name: min.Name, InputSchema: min.InputSchema}
+		}
+		if l.Name != "" {
+			tools = append(tools, l)
+		}
+	}
+	return tools, nil
+}
+
+// define makes definitions of the tools that the filter lets through. Of two
+// tools with one name the first counts.
+func define(tools []listed, filter []string) []remote {
+	var out []remote
+	used := make(map[string]bool)
+	for _, l := range tools {
+		if len(filter) > 0 && !slices.Contains(filter, l.Name) {
+			continue
+		}
+		if slices.ContainsFunc(out, func(r remote) bool { return r.name == l.Name }) {
+			continue
+		}
+		d := tool.Definition{
+			Name:        modelName(l.Name, used),
+			Title:       l.Title,
+			Description: l.Description,
+			Parameters:  objectSchema(l.InputSchema),
+		}
+		if d.Title == "" {
+			d.Title = l.Annotations.Title
+		}
+		switch {
+		case l.Annotations.ReadOnlyHint:
+			d.Effect, d.Concurrent = tool.EffectReadOnly, true
+		case l.Annotations.IdempotentHint:
+			d.Effect = tool.EffectIdempotent
+		}
+		used[d.Name] = true
+		out = append(out, remote{name: l.Name, def: d})
+	}
+	return out
+}
+
+// maxModelName is the longest name of a function that all model providers take.
+const maxModelName = 64
+
+// modelName returns name if models take it. Otherwise what they do not take
+// becomes "_", and a hash of the whole name keeps the result apart from others
+// and the same in every process.
+func modelName(name string, used map[string]bool) string {
+	safe := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '_', r == '-':
+			return r
+		}
+		return '_'
+	}, name)
+	if safe == name && len(name) <= maxModelName && !used[name] {
+		return name
+	}
+	if len(safe) <= maxModelName && safe != name && !used[safe] {
+		return safe
+	}
+	sum := sha256.Sum256([]byte(name))
+	suffix := "_" + hex.EncodeToString(sum[:4])
+	return safe[:min(len(safe), maxModelName-len(suffix))] + suffix
+}
+
+// objectSchema returns the schema, or one of an object with anything in it if
+// the server gave none that describes an object.
+func objectSchema(raw json.RawMessage) json.RawMessage {
+	var keys map[string]json.RawMessage
+	if json.Unmarshal(raw, &keys) != nil || keys == nil {
+		return json.RawMessage(`{"type":"object"}`)
+	}
+	if bytes.Equal(bytes.TrimSpace(keys["type"]), []byte(`"object"`)) {
+		return raw
+	}
+	// Models want to read that it is an object; MCP knows nothing else here.
+	keys["type"] = json.RawMessage(`"object"`)
+	out, err := json.Marshal(keys)
+	if err != nil {
+		return json.RawMessage(`{"type":"object"}`)
+	}
+	return out
+}

@@ -1,0 +1,549 @@
+package mcptool_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/tool"
+	"github.com/holdfast-run/holdfast/internal/tool/mcptool"
+	"github.com/holdfast-run/holdfast/internal/tool/tooltest"
+	"github.com/holdfast-run/holdfast/internal/tool/tooltest/mcptest"
+)
+
+func TestMain(m *testing.M) {
+	mcptest.Main()
+	goleak.VerifyTestMain(m)
+}
+
+// command opens the toolset of a test server over stdio.
+func command(t *testing.T, b mcptest.Behaviour, opts mcptool.Options, change ...func(*mcptool.Config)) *mcptool.Toolset {
+	t.Helper()
+	path, env := mcptest.Command(b)
+	cfg := mcptool.Config{Name: "test", Command: path, Env: env}
+	for _, f := range change {
+		f(&cfg)
+	}
+	return open(t, cfg, opts)
+}
+
+func open(t *testing.T, cfg mcptool.Config, opts mcptool.Options) *mcptool.Toolset {
+	t.Helper()
+	ts, err := mcptool.New(cfg, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := ts.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return ts
+}
+
+func call(t *testing.T, ts tool.Toolset, c tool.Call) tool.Result {
+	t.Helper()
+	res, err := ts.Call(t.Context(), tooltest.Call(c))
+	if err != nil {
+		t.Fatalf("%s: %v", c.Name, err)
+	}
+	return res
+}
+
+func wantOutput(t *testing.T, ts tool.Toolset, c tool.Call, want string) {
+	t.Helper()
+	if res := call(t, ts, c); res.IsError || res.Output != want {
+		t.Errorf("%s: %+v, want the output %q", c.Name, res, want)
+	}
+}
+
+func wantError(t *testing.T, res tool.Result, parts ...string) {
+	t.Helper()
+	if !res.IsError {
+		t.Errorf("%.200q is no error", res.Output)
+	}
+	for _, p := range parts {
+		if !strings.Contains(res.Output, p) {
+			t.Errorf("the error %.300q does not contain %q", res.Output, p)
+		}
+	}
+}
+
+func definitions(t *testing.T, ts tool.Toolset) map[string]tool.Definition {
+	t.Helper()
+	list, err := ts.Tools(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defs := make(map[string]tool.Definition)
+	for _, d := range list {
+		defs[d.Name] = d
+	}
+	return defs
+}
+
+// suite is what every transport has to pass with the server of mcptest.NewServer.
+func suite(t *testing.T, opened func(t *testing.T) *mcptool.Toolset) {
+	t.Helper()
+	started := make(chan struct{}, 1)
+	tooltest.Toolset(t, tooltest.Case{
+		New: func(t *testing.T) tool.Toolset { return opened(t) },
+		Good: []tool.Call{
+			{Name: "echo", Arguments: `{"text":"hello"}`},
+			{Name: "mixed"},
+			{Name: "progress", Arguments: " "},
+		},
+		Bad: []tool.Call{{Name: "fail"}},
+		Big: tool.Call{Name: "big", Arguments: fmt.Sprintf(`{"bytes":%d}`, tool.MaxOutput+100)},
+		Blocking: tool.Call{Name: "hang", Progress: func(string) {
+			select {
+			case started <- struct{}{}:
+			default:
+			}
+		}},
+		Started: func(*testing.T) { <-started },
+	})
+	t.Run("instructions", func(t *testing.T) {
+		ts := opened(t)
+		if got := ts.Instructions(); got != "" {
+			t.Errorf("before the start: %q", got)
+		}
+		definitions(t, ts)
+		if got := ts.Instructions(); got != mcptest.Instructions {
+			t.Errorf("%q, want %q", got, mcptest.Instructions)
+		}
+	})
+	t.Run("effects", func(t *testing.T) {
+		defs := definitions(t, opened(t))
+		for name, want := range map[string]tool.Effect{
+			"echo": tool.EffectReadOnly, "meta": tool.EffectIdempotent, "fail": tool.EffectUnkeyed,
+		} {
+			if got := defs[name].Effect; got != want {
+				t.Errorf("%s: effect %q, want %q", name, got, want)
+			}
+		}
+		if !defs["echo"].Concurrent || defs["meta"].Concurrent {
+			t.Error("want read-only tools to be concurrent, and no others")
+		}
+	})
+	t.Run("key in meta", func(t *testing.T) {
+		res := call(t, opened(t), tool.Call{Name: "meta", IdempotencyKey: "k-1"})
+		var meta map[string]any
+		if err := json.Unmarshal([]byte(res.Output), &meta); err != nil {
+			t.Fatalf("%s: %v", res.Output, err)
+		}
+		if meta[mcptool.KeyMeta] != "k-1" || meta["progressToken"] == nil {
+			t.Errorf("meta %v, want the key and a progress token", meta)
+		}
+	})
+	t.Run("progress", func(t *testing.T) {
+		var got []string
+		res := call(t, opened(t), tool.Call{Name: "progress", Progress: func(s string) { got = append(got, s) }})
+		if res.Output != "done" {
+			t.Errorf("output %q", res.Output)
+		}
+		// A notification may still be under way when the answer is there, so the last
+		// ones may be missing; none comes later.
+		want := []string{"step 1 (1 of 3)", "step 2 (2 of 3)", "step 3 (3 of 3)"}
+		if len(got) > len(want) || fmt.Sprint(got) != fmt.Sprint(want[:len(got)]) {
+			t.Errorf("progress %q, want %q", got, want)
+		}
+	})
+	t.Run("contents", func(t *testing.T) {
+		res := call(t, opened(t), tool.Call{Name: "mixed"})
+		want := strings.Join([]string{
+			"first", "[image, image/png, 5 bytes]", "[audio, audio/wav, 5 bytes]", "[link to a resource: test://link, link: a link]",
+			"[resource test://text]", "inside", "[resource test://blob, application/zip, 5 bytes]", "last",
+		}, "\n")
+		if res.Output != want {
+			t.Errorf("output\n%s\nwant\n%s", res.Output, want)
+		}
+		var meta struct {
+			Content []struct {
+				Type, Data string
+			}
+			StructuredContent map[string]int
+		}
+		if err := json.Unmarshal(res.Meta, &meta); err != nil {
+			t.Fatal(err)
+		}
+		if len(meta.Content) != 5 || meta.Content[0].Data != "aGVsbG8=" || meta.StructuredContent["answer"] != 42 {
+			t.Errorf("meta %s", res.Meta)
+		}
+		wantOutput(t, opened(t), tool.Call{Name: "structured"}, `{"answer":42}`)
+	})
+	t.Run("no answer in time", func(t *testing.T) {
+		ts := opened(t)
+		definitions(t, ts)
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		res, err := ts.Call(ctx, tooltest.Call(tool.Call{Name: "hang"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, res, "no answer in time")
+		// The server was told, and is still there.
+		wantOutput(t, ts, tool.Call{Name: "canceled"}, "a call was canceled")
+	})
+	t.Run("list changed", func(t *testing.T) {
+		ts := opened(t)
+		if _, ok := definitions(t, ts)["grown"]; ok {
+			t.Fatal("the tool is there before it grew")
+		}
+		wantOutput(t, ts, tool.Call{Name: "grow"}, "grown")
+		// The notification comes by a way of its own.
+		deadline := time.After(20 * time.Second)
+		for {
+			if _, ok := definitions(t, ts)["grown"]; ok {
+				break
+			}
+			select {
+			case <-deadline:
+				t.Fatal("the new tool never came")
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+		wantOutput(t, ts, tool.Call{Name: "grown"}, "I am new")
+	})
+	t.Run("closed", func(t *testing.T) {
+		ts := opened(t)
+		definitions(t, ts)
+		if err := ts.Close(); err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, call(t, ts, tool.Call{Name: "echo", Arguments: `{"text":"x"}`}), "closed")
+	})
+	t.Run("closed in a call", func(t *testing.T) {
+		ts := opened(t)
+		going := make(chan struct{}, 1)
+		go func() {
+			<-going
+			if err := ts.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		}()
+		res := call(t, ts, tool.Call{Name: "hang", Progress: func(string) {
+			select {
+			case going <- struct{}{}:
+			default:
+			}
+		}})
+		wantError(t, res, "unknown")
+	})
+}
+
+func TestStdio(t *testing.T) {
+	suite(t, func(t *testing.T) *mcptool.Toolset { return command(t, mcptest.Normal, mcptool.Options{}) })
+}
+
+func TestStdioDeadServer(t *testing.T) {
+	ts := command(t, mcptest.Normal, mcptool.Options{})
+	for range 2 {
+		wantError(t, call(t, ts, tool.Call{Name: "die"}), "the server ended: exit status 3", "unknown", "started again")
+		wantOutput(t, ts, tool.Call{Name: "echo", Arguments: `{"text":"back"}`}, "back")
+	}
+	if _, ok := definitions(t, ts)["echo"]; !ok {
+		t.Error("no tools after the restart")
+	}
+}
+
+func TestStdioDiesOnce(t *testing.T) {
+	ts := command(t, mcptest.DiesOften, mcptool.Options{}, func(c *mcptool.Config) {
+		c.Env[mcptest.Mark] = filepath.Join(t.TempDir(), "mark")
+	})
+	wantError(t, call(t, ts, tool.Call{Name: "t"}), "exit status 4")
+	wantOutput(t, ts, tool.Call{Name: "t"}, "alive")
+}
+
+func TestStdioStartFails(t *testing.T) {
+	ts := command(t, mcptest.Refuses, mcptool.Options{})
+	_, err := ts.Tools(t.Context())
+	if holdfast.CodeOf(err) != holdfast.CodeUnavailable {
+		t.Fatalf("error %v", err)
+	}
+	for _, part := range []string{`"test"`, "exit status 7", "reading the settings | no config"} {
+		if !strings.Contains(holdfast.PublicMessage(err), part) {
+			t.Errorf("the error %q does not contain %q", holdfast.PublicMessage(err), part)
+		}
+	}
+	wantError(t, call(t, ts, tool.Call{Name: "x"}), "no config")
+	if got := ts.Stderr(); !strings.Contains(got, "no config") {
+		t.Errorf("stderr %q", got)
+	}
+
+	none := open(t, mcptool.Config{Name: "none", Command: "/no/such/command"}, mcptool.Options{})
+	if _, err := none.Tools(t.Context()); !strings.Contains(holdfast.PublicMessage(err), "no such file") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestStdioBacksOff(t *testing.T) {
+	ts := command(t, mcptest.Refuses, mcptool.Options{})
+	begun := time.Now()
+	for range 4 { // at once, at once, after 200 ms, after 400 ms
+		if _, err := ts.Tools(t.Context()); err == nil {
+			t.Fatal("no error")
+		}
+	}
+	if d := time.Since(begun); d < 600*time.Millisecond {
+		t.Errorf("four starts took only %v", d)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	if _, err := ts.Tools(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled in the pause: %v", err)
+	}
+}
+
+func TestStdioMuteServer(t *testing.T) {
+	ts := command(t, mcptest.Mute, mcptool.Options{StartTimeout: 300 * time.Millisecond})
+	begun := time.Now()
+	_, err := ts.Tools(t.Context())
+	if msg := holdfast.PublicMessage(err); !strings.Contains(msg, "no answer within 300ms") || !strings.Contains(msg, "I say nothing") {
+		t.Errorf("error %q", msg)
+	}
+	// It ignores SIGTERM, so it had to be killed.
+	if d := time.Since(begun); d > 10*time.Second {
+		t.Errorf("it took %v", d)
+	}
+}
+
+func TestStdioOldServer(t *testing.T) {
+	// The probe for the newest protocol is never answered; the handshake is.
+	ts := command(t, mcptest.OldOnly, mcptool.Options{})
+	wantOutput(t, ts, tool.Call{Name: "t"}, "ok")
+}
+
+func TestStdioOdd(t *testing.T) {
+	ts := command(t, mcptest.Odd, mcptool.Options{})
+	defs := definitions(t, ts)
+	if len(defs) != 7 {
+		t.Errorf("%d tools: %v", len(defs), defs)
+	}
+	if d := defs["odd"]; !bytes.Equal(d.Parameters, []byte(mcptest.OddSchema)) || d.Title != "Odd" || d.Description != "d" {
+		t.Errorf("odd: %+v\n%s", d, d.Parameters)
+	}
+	for name, want := range map[string]string{
+		"no-schema": `{"type":"object"}`, "true-schema": `{"type":"object"}`, "no-type": `{"properties":{"a":{}},"type":"object"}`,
+	} {
+		if got := string(defs[name].Parameters); got != want {
+			t.Errorf("%s: schema %s, want %s", name, got, want)
+		}
+	}
+	for name := range defs {
+		if len(name) > 64 || strings.ContainsAny(name, "./ ") {
+			t.Errorf("the name %q is none for models", name)
+		}
+		res := call(t, ts, tool.Call{Name: name})
+		if want := "[content of the type \"hologram\"]\n[content that cannot be read]\nseen"; res.Output != want || len(res.Meta) == 0 {
+			t.Errorf("%s: %+v", name, res)
+		}
+	}
+	if !strings.Contains(ts.Stderr(), "Server running on stdio!") {
+		t.Errorf("the text on standard output is lost: %q", ts.Stderr())
+	}
+}
+
+func TestStdioFilterAndInstruction(t *testing.T) {
+	ts := command(t, mcptest.Odd, mcptool.Options{}, func(c *mcptool.Config) {
+		c.Tools = []string{"odd", "no.dots/allowed here", "absent"}
+		c.Instruction = "mine"
+	})
+	if defs := definitions(t, ts); len(defs) != 2 {
+		t.Errorf("tools %v", defs)
+	}
+	wantError(t, call(t, ts, tool.Call{Name: "no-schema"}), "There is no tool")
+	if got := ts.Instructions(); got != "mine" {
+		t.Errorf("instructions %q", got)
+	}
+}
+
+func TestStdioServerAsks(t *testing.T) {
+	ts := command(t, mcptest.Asks, mcptool.Options{})
+	want := strings.Join([]string{
+		`ping: {}`,
+		`roots/list: {"code":-32601,"message":"this client does not offer roots/list"}`,
+		`sampling/createMessage: {"code":-32601,"message":"this client does not offer sampling/createMessage"}`,
+		`elicitation/create: {"action":"decline"}`,
+		`no/such: {"code":-32601,"message":"this client does not offer no/such"}`,
+	}, "\n")
+	wantOutput(t, ts, tool.Call{Name: "t"}, want)
+}
+
+func TestStdioFloods(t *testing.T) {
+	for b, part := range map[mcptest.Behaviour]string{
+		mcptest.EndlessLn: "a message longer than 16 MiB",
+		mcptest.Chatters:  "64 MiB that nobody asked for",
+	} {
+		t.Run(string(b), func(t *testing.T) {
+			wantError(t, call(t, command(t, b, mcptool.Options{}), tool.Call{Name: "t"}), part)
+		})
+	}
+}
+
+func TestStdioGarbage(t *testing.T) {
+	ts := command(t, mcptest.Garbage, mcptool.Options{})
+	wantError(t, call(t, ts, tool.Call{Name: "t"}), "cannot be read")
+}
+
+func TestStdioEndlessList(t *testing.T) {
+	_, err := command(t, mcptest.Loops, mcptool.Options{}).Tools(t.Context())
+	if msg := holdfast.PublicMessage(err); !strings.Contains(msg, "does not end") {
+		t.Errorf("error %q", msg)
+	}
+}
+
+func TestStdioServerThatDoesNotRead(t *testing.T) {
+	ts := command(t, mcptest.Deaf, mcptool.Options{})
+	definitions(t, ts)
+	// More than a pipe holds, so the write itself hangs.
+	big := `{"a":"` + strings.Repeat("x", 1<<20) + `"}`
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	res, err := ts.Call(ctx, tooltest.Call(tool.Call{Name: "t", Arguments: big}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, res, "no answer in time")
+	// Half a message was written, so the connection is of no use any more.
+	ctx, cancel = context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	if _, err := ts.Call(ctx, tooltest.Call(tool.Call{Name: "t", Arguments: big})); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled in a write: %v", err)
+	}
+}
+
+func TestStdioEnvironment(t *testing.T) {
+	t.Setenv("HOLDFAST_SECRET_OF_THE_WORKER", "s3cret")
+	get := func(opts mcptool.Options) string {
+		return call(t, command(t, mcptest.Normal, opts, func(c *mcptool.Config) { c.Env["GREETING"] = "hi" }), tool.Call{Name: "env"}).Output
+	}
+	own := get(mcptool.Options{})
+	for _, line := range strings.Split(own, "\n") {
+		name, _, _ := strings.Cut(line, "=")
+		switch name {
+		case "PATH", "HOME", "GREETING", "PWD", mcptest.Variable:
+		default:
+			t.Errorf("the server sees %q", line)
+		}
+	}
+	if !strings.Contains(own, "GREETING=hi") || !strings.Contains(own, "PATH=") {
+		t.Errorf("environment %q", own)
+	}
+	if all := get(mcptool.Options{InheritEnv: true}); !strings.Contains(all, "HOLDFAST_SECRET_OF_THE_WORKER=s3cret") {
+		t.Errorf("inherited environment %q", all)
+	}
+}
+
+func TestStdioCloseEndsTheWholeGroup(t *testing.T) {
+	ts := command(t, mcptest.Normal, mcptool.Options{})
+	pid := atoi(t, call(t, ts, tool.Call{Name: "pid"}).Output)
+	child := atoi(t, call(t, ts, tool.Call{Name: "child"}).Output)
+	if err := ts.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("the server is still there: %v", err)
+	}
+	waitGone(t, child)
+}
+
+func TestStdioDeathEndsTheWholeGroup(t *testing.T) {
+	ts := command(t, mcptest.Normal, mcptool.Options{})
+	child := atoi(t, call(t, ts, tool.Call{Name: "child"}).Output)
+	wantError(t, call(t, ts, tool.Call{Name: "die"}), "exit status 3")
+	waitGone(t, child)
+}
+
+// waitGone waits until a process that was killed is gone. It was our
+// grandchild, so that somebody else reaps it.
+func waitGone(t *testing.T, pid int) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(stat), ") Z ") || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("the process %d is still there: %s", pid, stat)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func atoi(t *testing.T, s string) int {
+	t.Helper()
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestStderrIsARing(t *testing.T) {
+	ts := command(t, mcptest.Normal, mcptool.Options{})
+	long := strings.Repeat("0123456789", 4000)
+	for i := range 4 {
+		call(t, ts, tool.Call{Name: "stderr", Arguments: fmt.Sprintf(`{"text":"%s end-%d"}`, long, i)})
+	}
+	if err := ts.Close(); err != nil { // after which all is written
+		t.Fatal(err)
+	}
+	got := ts.Stderr()
+	if len(got) != 64<<10 || !strings.HasSuffix(got, "end-3\n") || strings.Contains(got, "end-1\n") {
+		t.Errorf("%d bytes, ending with %q", len(got), got[max(0, len(got)-20):])
+	}
+}
+
+func TestConcurrentCalls(t *testing.T) {
+	ts := command(t, mcptest.Normal, mcptool.Options{})
+	errs := make(chan error, 32)
+	for i := range cap(errs) {
+		go func() {
+			want := fmt.Sprint("text ", i)
+			res, err := ts.Call(t.Context(), tooltest.Call(tool.Call{Name: "echo", Arguments: fmt.Sprintf(`{"text":%q}`, want)}))
+			if err == nil && res.Output != want {
+				err = fmt.Errorf("output %q, want %q", res.Output, want)
+			}
+			errs <- err
+		}()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	for name, cfg := range map[string]mcptool.Config{
+		"no name":         {Command: "x"},
+		"nothing":         {Name: "x"},
+		"both":            {Name: "x", Command: "x", URL: "http://x"},
+		"relative":        {Name: "x", URL: "/mcp"},
+		"scheme":          {Name: "x", URL: "file:///mcp"},
+		"user":            {Name: "x", URL: "http://me:pw@host/mcp"},
+		"transport":       {Name: "x", URL: "http://host", Transport: "carrier pigeon"},
+		"header":          {Name: "x", URL: "http://host", Headers: map[string]string{"mcp-session-id": "1"}},
+		"command headers": {Name: "x", Command: "x", Headers: map[string]string{"a": "b"}},
+		"url arguments":   {Name: "x", URL: "http://host", Args: []string{"a"}},
+	} {
+		if _, err := mcptool.New(cfg, mcptool.Options{}); holdfast.CodeOf(err) != holdfast.CodeInvalid {
+			t.Errorf("%s: error %v, want one with the code invalid", name, err)
+		}
+	}
+}
