@@ -1,0 +1,431 @@
+package runtime
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/tool"
+)
+
+const (
+	// maxResponse is the most bytes of a tool's output that the conversation holds;
+	// the log keeps the whole in payload_part events.
+	maxResponse = 128 << 10
+	// maxPart is the most bytes of one part: base64 makes them a third longer.
+	maxPart = 360 << 10
+	// maxConcurrent is how many calls of one turn run at the same time.
+	maxConcurrent = 8
+)
+
+// response is the event that answers a call.
+func response(agentName string, c holdfast.ToolCall, text string, failed bool, meta json.RawMessage) *holdfast.ToolCallResponseEvent {
+	return &holdfast.ToolCallResponseEvent{
+		AgentContext: holdfast.AgentContext{AgentName: agentName},
+		ToolCall:     c, Response: text, ToolCallID: c.ID,
+		Result: holdfast.ToolCallOutcome{Output: text, IsError: failed, Meta: meta},
+	}
+}
+
+// verdict is what is to be done with a call now.
+type verdict int
+
+const (
+	doRun      verdict = iota
+	doAsk              // a human must decide
+	doWait             // a human was asked
+	doAnswer           // it never runs: text answers it
+	doTransfer         // a sub-agent takes over
+	doHandoff          // another agent takes the conversation
+	doUnknown          // its worker died in it
+)
+
+// plan is a call with what is to be done and why.
+type plan struct {
+	call *Call
+	do   verdict
+	tool boxed
+	text string // of doAnswer, the target of doTransfer and doHandoff
+}
+
+// toolStep does the next thing for the calls of the innermost thread: asks for
+// the decisions that are needed, then runs or answers the first call that can go
+// on, together with those behind it that may run beside it.
+func (d *drive) toolStep(ctx context.Context) error {
+	d.mu.Lock()
+	team, a, err := d.team()
+	if err != nil {
+		name := d.s.top().Agent
+		d.mu.Unlock()
+		return d.fail(ctx, name, err)
+	}
+	d.mu.Unlock()
+	var box *toolbox
+	var boxErr error
+	d.working(ctx, func(wctx context.Context) { box, boxErr = d.box(wctx, team, a) })
+	if boxErr != nil {
+		return d.stopped(ctx, boxErr)
+	}
+
+	d.mu.Lock()
+	if d.s.Run.Canceled {
+		d.mu.Unlock()
+		return nil
+	}
+	t := d.s.top()
+	plans := make([]plan, len(t.Calls))
+	var ask []holdfast.Event
+	for i, c := range t.Calls {
+		plans[i] = d.plan(team, a, box, c)
+		if plans[i].do == doAsk {
+			ask = append(ask, &holdfast.ToolCallConfirmationEvent{
+				AgentContext: holdfast.AgentContext{AgentName: a.Name}, ToolCall: c.ToolCall,
+			})
+		}
+	}
+	if len(ask) > 0 {
+		defer d.mu.Unlock()
+		return d.add(ctx, ask...)
+	}
+	i := slices.IndexFunc(plans, func(p plan) bool { return p.do != doWait })
+	if i < 0 {
+		d.blocked = d.s.Seq
+		d.mu.Unlock()
+		return nil
+	}
+	switch p := plans[i]; p.do {
+	case doAnswer:
+		defer d.mu.Unlock()
+		return d.add(ctx, response(a.Name, p.call.ToolCall, p.text, true, nil))
+	case doUnknown:
+		defer d.mu.Unlock()
+		return d.unknown(ctx, a, p)
+	case doTransfer:
+		defer d.mu.Unlock()
+		return d.add(ctx, d.intent(a, p), &holdfast.StreamStartedEvent{AgentContext: holdfast.AgentContext{AgentName: p.text}})
+	case doHandoff:
+		defer d.mu.Unlock()
+		who := holdfast.AgentContext{AgentName: a.Name}
+		return d.add(ctx, d.intent(a, p),
+			response(a.Name, p.call.ToolCall, "The conversation is with "+p.text+" now.", false, nil),
+			&holdfast.AgentSwitchingEvent{AgentContext: who, Switching: true, FromAgent: a.Name, ToAgent: p.text})
+	}
+	group := plans[i : i+1]
+	for concurrent(plans[i]) && len(group) < maxConcurrent && i+len(group) < len(plans) && concurrent(plans[i+len(group)]) {
+		group = plans[i : i+len(group)+1]
+	}
+	d.mu.Unlock()
+	return d.perform(ctx, a, group)
+}
+
+func concurrent(p plan) bool {
+	return p.do == doRun && (p.tool.def.Concurrent || p.tool.def.Effect == tool.EffectReadOnly)
+}
+
+// plan decides about one call. The caller holds mu.
+func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) plan {
+	p := plan{call: c}
+	answer := func(format string, args ...any) plan {
+		p.do, p.text = doAnswer, fmt.Sprintf(format, args...)
+		return p
+	}
+	t, known := box.tools[c.Function.Name]
+	p.tool = t
+	switch {
+	case c.Status == CallRejected && c.AskedUnknown:
+		return answer("Whether this tool call had its effect is not known, and the user decided not to repeat it.")
+	case c.Status == CallRejected && c.RejectReason != "":
+		return answer("The user rejected the tool call. %s", c.RejectReason)
+	case c.Status == CallRejected:
+		return answer("The user rejected the tool call.")
+	case !known && c.Status != CallStarted:
+		return answer("There is no tool %q. Available: %s", c.Function.Name, strings.Join(box.order, ", "))
+	}
+	args := strings.TrimSpace(c.Function.Arguments)
+	if args == "" {
+		args = "{}"
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(args), &object); err != nil {
+		return answer("The arguments are not a JSON object: %v", err)
+	}
+	rule, why := team.Permissions.Decide(args, c.Function.Name)
+	if rule == agent.Deny {
+		return answer("The tool call is not permitted (rule %q).", why)
+	}
+	switch c.Status {
+	case CallStarted:
+		if c.Effect == string(tool.EffectReadOnly) || c.Effect == string(tool.EffectIdempotent) || c.Policy == "retry" {
+			if !known {
+				return answer("There is no tool %q any more.", c.Function.Name)
+			}
+			return p
+		}
+		p.do = doUnknown
+		return p
+	case CallUnknown:
+		if c.Policy != "retry" {
+			p.do = doUnknown
+		}
+		return p
+	case CallWaiting:
+		if !d.s.ToolsApproved || c.AskedUnknown || rule == agent.Ask {
+			p.do = doWait
+			return p
+		}
+	}
+	if t.own {
+		return d.planOwn(a, p, object)
+	}
+	if c.Status == CallApproved || c.Status == CallWaiting || rule == agent.Allow {
+		return p
+	}
+	free := t.def.NoApproval || t.def.Effect == tool.EffectReadOnly || d.s.ToolsApproved
+	if !free || rule == agent.Ask {
+		p.do = doAsk
+	}
+	return p
+}
+
+// planOwn decides about a call of a tool of the loop's own. The caller holds mu.
+func (d *drive) planOwn(a *agent.Agent, p plan, args map[string]json.RawMessage) plan {
+	var target string
+	_ = json.Unmarshal(args["agent"], &target) // a wrong type is an unknown agent
+	allowed := a.SubAgents
+	p.do, p.text = doTransfer, target
+	if p.call.Function.Name == ToolHandoff {
+		allowed, p.do = a.Handoffs, doHandoff
+	}
+	if !slices.Contains(allowed, target) {
+		p.do, p.text = doAnswer, fmt.Sprintf("There is no agent %q here. Available: %s", target, strings.Join(allowed, ", "))
+		return p
+	}
+	if p.do == doTransfer {
+		for _, t := range d.s.Run.Threads {
+			if t.Agent == target {
+				p.do, p.text = doAnswer, fmt.Sprintf("Agent %q is already waiting for this task: a transfer may not go round in a circle.", target)
+				return p
+			}
+		}
+	}
+	return p
+}
+
+// intent is the event that must be stored before the call runs.
+func (d *drive) intent(a *agent.Agent, p plan) *holdfast.ToolCallEvent {
+	return &holdfast.ToolCallEvent{
+		AgentContext: holdfast.AgentContext{AgentName: a.Name}, ToolCall: p.call.ToolCall,
+		IdempotencyKey: d.key(p.call.ID), Attempt: p.call.Attempt + 1,
+		Effect: string(p.tool.def.Effect), OnUnknown: p.tool.def.OnUnknown,
+	}
+}
+
+// key is what lets a tool notice that a call is the same call again. It is made
+// of where the call stands in the conversation, because models use the same
+// call id more than once. The caller holds mu.
+func (d *drive) key(callID string) string {
+	msgs := *d.s.messages(d.s.top())
+	at := len(msgs) - 1
+	for at > 0 && msgs[at].Role == holdfast.RoleTool {
+		at-- // answers of other calls of the same turn
+	}
+	place := fmt.Sprintf("%s/%d/%d", d.s.Run.ID, len(d.s.Run.Threads), at)
+	return holdfast.DeriveID("tool", d.s.Ref.Tenant, d.s.Ref.Session, place, callID)
+}
+
+// unknown says what becomes of a call whose worker died in it. The caller holds mu.
+func (d *drive) unknown(ctx context.Context, a *agent.Agent, p plan) error {
+	policy := p.call.OnUnknown
+	switch policy {
+	case "tell", "retry", "fail":
+	default:
+		policy = "ask"
+	}
+	who := holdfast.AgentContext{AgentName: a.Name}
+	evs := []holdfast.Event{&holdfast.ToolOutcomeUnknownEvent{AgentContext: who, ToolCallID: p.call.ID, Policy: policy}}
+	switch policy {
+	case "ask":
+		evs = append(evs, &holdfast.ToolCallConfirmationEvent{AgentContext: who, ToolCall: p.call.ToolCall, Reason: reasonOutcomeUnknown})
+	case "tell":
+		evs = append(evs, response(a.Name, p.call.ToolCall, "Whether this tool call had its effect is not known: it was interrupted. It was not repeated.", true, nil))
+	case "fail":
+		evs = append(evs, response(a.Name, p.call.ToolCall, "Whether this tool call had its effect is not known: it was interrupted.", true, nil),
+			&holdfast.ErrorEvent{AgentContext: who, Error: "tool " + p.call.Function.Name + " was interrupted and its outcome is not known", Code: holdfast.CodeInternal})
+	}
+	return d.add(ctx, evs...)
+}
+
+// done is the outcome of one call.
+type done struct {
+	result tool.Result
+	err    error
+}
+
+// perform stores the intents, runs the calls and puts their outcomes into the
+// log in the model's order, each as soon as those before it are there.
+func (d *drive) perform(ctx context.Context, a *agent.Agent, group []plan) error {
+	d.mu.Lock()
+	var evs []holdfast.Event
+	calls := make([]tool.Call, len(group))
+	intents := make([]holdfast.Event, len(group))
+	again := make([]bool, len(group))
+	var ids []string
+	for i, p := range group {
+		calls[i] = d.toolCall(a, p)
+		intents[i] = d.intent(a, p)
+		again[i] = p.call.Announced
+		if again[i] || len(group) > 1 {
+			ids = append(ids, p.call.ID)
+		}
+	}
+	if len(ids) > 0 {
+		evs = append(evs, &holdfast.ToolCallsStartedEvent{AgentContext: holdfast.AgentContext{AgentName: a.Name}, IDs: ids})
+	}
+	if !again[0] {
+		evs = append(evs, intents[0])
+	}
+	err := d.add(ctx, evs...)
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := d.w.Flush(ctx); err != nil { // the intent is stored before the effect
+		return err
+	}
+
+	outcomes := make([]chan done, len(group))
+	var addErr error
+	d.working(ctx, func(wctx context.Context) {
+		var running sync.WaitGroup
+		for i := range group {
+			out := make(chan done, 1)
+			outcomes[i] = out
+			running.Go(func() { out <- d.call(wctx, group[i].tool.set, calls[i]) })
+		}
+		for i := range group {
+			o := <-outcomes[i]
+			if d.w.Err() != nil || ctx.Err() != nil || addErr != nil {
+				continue
+			}
+			if o.err != nil && context.Cause(wctx) != nil && errors.Is(context.Cause(wctx), errRunCanceled) {
+				continue // cancelRun answers it
+			}
+			var next holdfast.Event
+			if i+1 < len(group) && !again[i+1] {
+				next = intents[i+1]
+			}
+			addErr = d.outcome(ctx, a, group[i].call.ToolCall, group[i].tool, o, next)
+		}
+		running.Wait()
+	})
+	switch {
+	case d.w.Err() != nil:
+		return d.w.Err()
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return addErr
+}
+
+// toolCall is the call as the tool gets it. The caller holds mu.
+func (d *drive) toolCall(a *agent.Agent, p plan) tool.Call {
+	name := p.tool.set.Name()
+	return tool.Call{
+		Session: d.s.Ref, Agent: a.Name, ID: p.call.ID, Name: p.call.Function.Name,
+		Arguments: p.call.Function.Arguments, IdempotencyKey: d.key(p.call.ID), Now: d.s.Now,
+		State: func(key string) json.RawMessage {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.s.Tool[name][key]
+		},
+	}
+}
+
+// call runs a tool; nothing that the tool does ends the worker.
+func (d *drive) call(ctx context.Context, set *toolset, c tool.Call) (o done) {
+	ctx, cancel := context.WithTimeoutCause(ctx, d.e.cfg.ToolTimeout, errToolTimeout)
+	defer cancel()
+	defer func() {
+		if r := recover(); r != nil {
+			d.e.log.Error("a tool panicked", "tool", c.Name, "panic", r, "stack", string(debug.Stack()))
+			o = done{result: tool.ErrorResult("The tool failed: internal error.")}
+		}
+	}()
+	res, err := set.Call(ctx, c)
+	return done{result: res, err: err}
+}
+
+var errToolTimeout = errors.New("the tool took too long")
+
+// outcome puts the outcome of a call into the log, and the intent of the next
+// one behind it.
+func (d *drive) outcome(ctx context.Context, a *agent.Agent, c holdfast.ToolCall, t boxed, o done, next holdfast.Event) error {
+	res := o.result
+	if o.err != nil {
+		d.e.log.Info("tool call failed", "session", d.s.Ref.String(), "tool", c.Function.Name, "error", o.err)
+		res = tool.ErrorResult("The tool failed: " + holdfast.PublicMessage(o.err))
+		if errors.Is(o.err, context.DeadlineExceeded) {
+			res = tool.ErrorResult("The tool took too long and was stopped.")
+		}
+	}
+	text := strings.ToValidUTF8(res.Output, "\uFFFD")
+	ev := response(a.Name, c, text, res.IsError, res.Meta)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(text) > maxResponse {
+		if err := d.addWhole(ctx, a.Name, ev, text); err != nil {
+			return err
+		}
+	}
+	if len(ev.Result.Meta) > maxResponse {
+		ev.Result.Meta = json.RawMessage(`{"omitted":"larger than the log keeps"}`)
+	}
+	var evs []holdfast.Event
+	keys := make([]string, 0, len(res.State))
+	for k := range res.State {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		evs = append(evs, &holdfast.ToolStateEvent{Toolset: t.set.Name(), Key: k, Value: res.State[k]})
+	}
+	evs = append(evs, ev)
+	if next != nil {
+		evs = append(evs, next)
+	}
+	return d.add(ctx, evs...)
+}
+
+// addWhole stores an output that is too long for the conversation in parts and
+// cuts the event's own text. The caller holds mu.
+func (d *drive) addWhole(ctx context.Context, agentName string, ev *holdfast.ToolCallResponseEvent, text string) error {
+	sum := sha256.Sum256([]byte(text))
+	ev.SHA256, ev.Size = hex.EncodeToString(sum[:]), len(text)
+	parts := (len(text) + maxPart - 1) / maxPart
+	for i := range parts {
+		piece := text[i*maxPart : min((i+1)*maxPart, len(text))]
+		if err := d.add(ctx, &holdfast.PayloadPartEvent{
+			AgentContext: holdfast.AgentContext{AgentName: agentName},
+			SHA256:       ev.SHA256, Part: i + 1, Parts: parts, Data: []byte(piece),
+		}); err != nil {
+			return err
+		}
+	}
+	cut := maxResponse
+	for cut > 0 && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	ev.Response = text[:cut] + fmt.Sprintf("\n[cut here: %d of %d bytes; the log keeps the whole, sha256 %s]", cut, len(text), ev.SHA256)
+	ev.Result.Output = ev.Response
+	return nil
+}

@@ -1,0 +1,471 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/events"
+)
+
+// drive is one ownership of one session.
+type drive struct {
+	e     *Engine
+	w     *events.Writer
+	in    events.Inbox
+	since uint64 // seq of the newest snapshot
+
+	boxes map[string]*toolbox // by agent; only the loop's goroutine
+	title *titleCall          // only the loop's goroutine
+
+	mu      sync.Mutex // guards what follows: the loop and the commands take turns
+	s       *State
+	blocked uint64                  // seq at which every call was found to wait for a human
+	closed  bool                    // no command is accepted any more
+	cancel  context.CancelCauseFunc // of the work under way, nil if none
+}
+
+// errRunCanceled is the cause with which a user's cancellation ends the work
+// under way.
+var errRunCanceled = errors.New("the run was canceled")
+
+// step is one thing to do; it is performed without the lock.
+type step func(ctx context.Context) error
+
+func (d *drive) run(ctx context.Context) error {
+	if err := d.takeCommands(ctx); err != nil {
+		return err
+	}
+	// Commands are taken while a step is under way.
+	commands := make(chan struct{})
+	cctx, stop := context.WithCancel(ctx)
+	go func() {
+		defer close(commands)
+		for {
+			select {
+			case <-cctx.Done():
+				return
+			case <-d.in.Wake():
+			}
+			if err := d.takeCommands(cctx); err != nil && cctx.Err() == nil {
+				d.e.log.Warn("take commands", "session", d.s.Ref.String(), "error", err)
+			}
+		}
+	}()
+	err := d.loop(ctx)
+	stop()
+	<-commands
+	return err
+}
+
+func (d *drive) loop(ctx context.Context) error {
+	for {
+		select {
+		case <-d.w.Lost():
+			return events.ErrLost
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		default:
+		}
+		next, waiting := d.next()
+		if next == nil {
+			// What came since the last look is cheaper to take now than by another claim.
+			select {
+			case <-d.in.Wake():
+				if err := d.takeCommands(ctx); err != nil {
+					return err
+				}
+				continue
+			default:
+			}
+			parked, err := d.park(ctx, waiting)
+			if parked || err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-d.in.Draining():
+			return d.handOver(ctx)
+		default:
+		}
+		if err := next(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// next decides what comes next from the state alone. A nil step means that the
+// session waits.
+func (d *drive) next() (next step, waiting string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.s
+	switch {
+	case s.Deleted:
+		return nil, events.WaitingIdle
+	case s.Run == nil && len(s.Queue) == 0:
+		return nil, events.WaitingIdle
+	case s.Run == nil:
+		return d.startRun, ""
+	case s.Run.Stopped != "":
+		return d.finishRun, ""
+	case s.Run.Canceled:
+		return d.cancelRun, ""
+	case s.Run.AtLimit:
+		return nil, events.WaitingIterations
+	}
+	t := s.top()
+	switch {
+	case t == nil:
+		return d.openStream, ""
+	case t.Open != nil:
+		return d.voidCall, ""
+	case s.Run.Failed:
+		return d.stopThread("error"), ""
+	case len(t.Calls) > 0:
+		if !d.callsToDo(t) || d.blocked == s.Seq {
+			return nil, events.WaitingApproval
+		}
+		return d.toolStep, ""
+	case len(s.Run.Steer) > 0 && t.Task == nil:
+		return d.steer, ""
+	}
+	msgs := *s.messages(t)
+	if n := len(msgs); n > 0 && msgs[n-1].Role == holdfast.RoleAssistant && t.Iterations > 0 {
+		return d.stopThread("stop"), ""
+	}
+	return d.modelStep, ""
+}
+
+// callsToDo reports whether any call of the thread can go on without a human.
+func (d *drive) callsToDo(t *Thread) bool {
+	for _, c := range t.Calls {
+		if c.Status != CallWaiting || (d.s.ToolsApproved && !c.AskedUnknown) {
+			return true
+		}
+	}
+	return false
+}
+
+// add appends a group of events and folds them. The caller holds mu.
+func (d *drive) add(ctx context.Context, evs ...holdfast.Event) error {
+	run := ""
+	if d.s.Run != nil {
+		run = d.s.Run.ID
+	} else if len(evs) > 0 {
+		if st, ok := evs[0].(*holdfast.RunStartedEvent); ok {
+			run = st.Run
+		}
+	}
+	return d.addTo(ctx, run, evs...)
+}
+
+func (d *drive) addTo(ctx context.Context, run string, evs ...holdfast.Event) error {
+	envs, err := d.w.Add(ctx, run, evs...)
+	if err != nil {
+		return err
+	}
+	for i := range envs {
+		if err := d.s.foldEvent(&envs[i], evs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// append is add and flush: it returns when the events are stored. The caller
+// does not hold mu.
+func (d *drive) append(ctx context.Context, evs ...holdfast.Event) error {
+	d.mu.Lock()
+	err := d.add(ctx, evs...)
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return d.w.Flush(ctx)
+}
+
+// takeCommands accepts or refuses what came, in order.
+func (d *drive) takeCommands(ctx context.Context) error {
+	cmds, err := d.in.Pending(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range cmds {
+		if err := d.take(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *drive) take(ctx context.Context, c events.Command) error {
+	var src source
+	if c.Kind == events.KindRun {
+		var b events.RunBody
+		if json.Unmarshal(c.Body, &b) == nil { // accept refuses what cannot be read
+			d.mu.Lock()
+			view := &State{Ref: d.s.Ref, DefaultAgent: d.s.DefaultAgent}
+			d.mu.Unlock()
+			src = d.e.resolve(ctx, view, b)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+		}
+	}
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return nil // it stays in the queue for the next owner
+	}
+	evs, answer := d.s.accept(c, src)
+	err := d.addTo(ctx, answer.Run, evs...)
+	if errors.Is(err, events.ErrTooLarge) {
+		evs, answer = d.s.refuseTooLarge(c)
+		err = d.addTo(ctx, "", evs...)
+	}
+	stop := d.s.Deleted || (d.s.Run != nil && d.s.Run.Canceled)
+	if stop && d.cancel != nil {
+		d.cancel(errRunCanceled)
+	}
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := d.w.Flush(ctx); err != nil {
+		return err
+	}
+	d.in.Settle(ctx, c, answer)
+	return nil
+}
+
+// park appends session_parked unless a command changed the state meanwhile.
+func (d *drive) park(ctx context.Context, waiting string) (bool, error) {
+	d.mu.Lock()
+	seq := d.s.Seq
+	d.mu.Unlock()
+	if next, now := d.next(); next != nil || now != waiting {
+		return false, nil
+	}
+	d.mu.Lock()
+	if d.s.Seq != seq {
+		d.mu.Unlock()
+		return false, nil
+	}
+	d.closed = true
+	var err error
+	if !d.s.Deleted { // nothing follows session_deleted
+		err = d.addTo(ctx, "", &holdfast.SessionParkedEvent{Waiting: waiting})
+	}
+	d.mu.Unlock()
+	if err != nil {
+		return false, err
+	}
+	if err := d.w.Flush(ctx); err != nil {
+		return false, err
+	}
+	d.e.snapshot(d.s, d.since)
+	return true, nil
+}
+
+// handOver leaves the session in the middle of its work, at a safe point.
+func (d *drive) handOver(ctx context.Context) error {
+	d.mu.Lock()
+	d.closed = true
+	err := d.addTo(ctx, "", &holdfast.SessionHandedOverEvent{Reason: "draining"})
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := d.w.Flush(ctx); err != nil {
+		return err
+	}
+	d.e.snapshot(d.s, d.since)
+	return events.ErrHandedOver
+}
+
+func (d *drive) close() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	if d.title != nil {
+		d.title.stop()
+	}
+	for _, b := range d.boxes {
+		b.close(d.e.log)
+	}
+}
+
+// working runs fn with a context that a cancellation of the run, the loss of the
+// session or the end of ctx cancels.
+func (d *drive) working(ctx context.Context, fn func(ctx context.Context)) {
+	wctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	d.mu.Lock()
+	d.cancel = cancel
+	if d.s.Deleted || (d.s.Run != nil && d.s.Run.Canceled) {
+		cancel(errRunCanceled)
+	}
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		d.cancel = nil
+		d.mu.Unlock()
+	}()
+	done := make(chan struct{})
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-d.w.Lost():
+			cancel(events.ErrLost)
+		case <-done:
+		}
+	}()
+	fn(wctx)
+	close(done)
+	<-watched
+}
+
+// startRun begins the next queued run: its messages enter the conversation.
+func (d *drive) startRun(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := d.s.Queue[0]
+	evs := []holdfast.Event{&holdfast.RunStartedEvent{Run: q.Run, Agent: q.Agent, AgentInFile: q.AgentInFile}}
+	for _, m := range q.Messages {
+		evs = append(evs, &holdfast.UserMessageEvent{Message: m.Content, Parts: m.Parts})
+	}
+	evs = append(evs, &holdfast.StreamStartedEvent{AgentContext: holdfast.AgentContext{AgentName: q.AgentInFile}})
+	return d.add(ctx, evs...)
+}
+
+// openStream is needed only where a log ends between run_started and
+// stream_started, which one frame holds together.
+func (d *drive) openStream(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.add(ctx, &holdfast.StreamStartedEvent{AgentContext: holdfast.AgentContext{AgentName: d.s.Run.AgentInFile}})
+}
+
+// steer lets a message that came during the run into the conversation.
+func (d *drive) steer(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	m := d.s.Run.Steer[0]
+	return d.add(ctx, &holdfast.UserMessageEvent{Message: m.Content, Parts: m.Parts})
+}
+
+// stopThread closes the innermost stream; a sub-agent's last words answer the
+// call that started it.
+func (d *drive) stopThread(reason string) step {
+	return func(ctx context.Context) error {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		t := d.s.top()
+		evs := []holdfast.Event{&holdfast.StreamStoppedEvent{AgentContext: holdfast.AgentContext{AgentName: t.Agent}, Reason: reason}}
+		if t.Task != nil {
+			parent := d.s.Run.Threads[len(d.s.Run.Threads)-2]
+			text, failed := lastWords(t.Messages), false
+			if reason == "error" {
+				text, failed = "The agent "+t.Agent+" failed before it finished the task. "+text, true
+			}
+			evs = append(evs, response(parent.Agent, t.Task.ToolCall, text, failed, nil))
+		}
+		return d.add(ctx, evs...)
+	}
+}
+
+// lastWords returns the newest text of an assistant.
+func lastWords(msgs []holdfast.Message) string {
+	for i := len(msgs) - 1; i >= 0; i-- {
+		if msgs[i].Role == holdfast.RoleAssistant && msgs[i].Content != "" {
+			return msgs[i].Content
+		}
+	}
+	return ""
+}
+
+// cancelRun closes everything that is open, from the inside out.
+func (d *drive) cancelRun(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var evs []holdfast.Event
+	for i := len(d.s.Run.Threads) - 1; i >= 0; i-- {
+		t := d.s.Run.Threads[i]
+		if t.Open != nil {
+			evs = append(evs, t.breakOff("canceled")...)
+		}
+		for _, c := range t.Calls {
+			evs = append(evs, response(t.Agent, c.ToolCall, "The tool call was canceled by the user.", true, nil))
+		}
+		evs = append(evs, &holdfast.StreamStoppedEvent{AgentContext: holdfast.AgentContext{AgentName: t.Agent}, Reason: "canceled"})
+	}
+	if len(evs) == 0 {
+		evs = append(evs, &holdfast.StreamStartedEvent{AgentContext: holdfast.AgentContext{AgentName: d.s.Run.AgentInFile}},
+			&holdfast.StreamStoppedEvent{AgentContext: holdfast.AgentContext{AgentName: d.s.Run.AgentInFile}, Reason: "canceled"})
+	}
+	return d.add(ctx, evs...)
+}
+
+// finishRun gives the session its title, if it comes in time, and ends the run.
+func (d *drive) finishRun(ctx context.Context) error {
+	d.mu.Lock()
+	reason, run := d.s.Run.Stopped, d.s.Run.ID
+	if d.s.Run.Rollback {
+		reason = "rolled_back"
+	}
+	want := d.s.Title == "" && (reason == "stop" || reason == "max_iterations")
+	d.mu.Unlock()
+	if want {
+		if err := d.finishTitle(ctx); err != nil {
+			return err
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.addTo(ctx, run, &holdfast.RunFinishedEvent{Run: run, Reason: reason})
+}
+
+// team returns the files and the agent that the innermost thread runs. The
+// caller holds mu.
+func (d *drive) team() (*agent.Team, *agent.Agent, error) {
+	p, ok := d.s.Pinned[d.s.Run.Agent]
+	if !ok {
+		return nil, nil, holdfast.Errorf(holdfast.CodeInternal, "the log has no agent file %q", d.s.Run.Agent)
+	}
+	team, err := d.e.team(d.s.Run.Agent, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	name := d.s.Run.AgentInFile
+	if t := d.s.top(); t != nil {
+		name = t.Agent
+	}
+	a := team.Agent(name)
+	if a == nil {
+		return nil, nil, holdfast.Errorf(holdfast.CodeNotFound, "agent file %s has no agent %q", d.s.Run.Agent, name)
+	}
+	return team, a, nil
+}
+
+// fail puts an error into the innermost stream; the loop then closes it.
+func (d *drive) fail(ctx context.Context, name string, err error) error {
+	d.e.log.Info("a step failed", "session", d.s.Ref.String(), "agent", name, "error", err)
+	code := holdfast.CodeOf(err)
+	return d.append(ctx, &holdfast.ErrorEvent{
+		AgentContext: holdfast.AgentContext{AgentName: name},
+		Error:        holdfast.PublicMessage(err), Code: code, Retryable: code.Retryable(),
+	})
+}
+
+// last returns a context for the last words of something whose own context has
+// ended.
+func last(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+}

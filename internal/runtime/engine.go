@@ -1,0 +1,231 @@
+package runtime
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/model"
+	"github.com/holdfast-run/holdfast/internal/tool"
+)
+
+// Agents is where agent files come from and what turns them into models and
+// tools.
+type Agents interface {
+	// Load returns the file that a reference names, with its full name. An unknown
+	// reference is CodeNotFound.
+	Load(ctx context.Context, tenant, ref string) (name, source string, err error)
+	// Parse checks a file's source.
+	Parse(name, source string) (*agent.Team, error)
+	// Model builds one model of a team.
+	Model(ctx context.Context, tenant string, team *agent.Team, m *agent.ModelSettings) (model.Model, ModelInfo, error)
+	// Toolset builds one toolset of an agent for one session.
+	Toolset(ctx context.Context, s holdfast.SessionRef, team *agent.Team, a *agent.Agent, t *agent.Toolset) (tool.Toolset, error)
+}
+
+// ModelInfo is what is known of a model beside its protocol.
+type ModelInfo struct {
+	// ContextLimit is the window in tokens, 0 if it is not known.
+	ContextLimit int64
+	// Cost returns the price of a call in US dollars; nil means that it is not known.
+	Cost func(model.Usage) float64
+	// PriceVersion names the price list.
+	PriceVersion string
+}
+
+// Snapshots keeps folds as a cache. Every [events.Store] does.
+type Snapshots interface {
+	PutSnapshot(ctx context.Context, s holdfast.SessionRef, snap events.Snapshot) error
+	Snapshot(ctx context.Context, s holdfast.SessionRef, max uint64) (events.Snapshot, error)
+}
+
+// Config configures an [Engine]. Reader and Agents must be set.
+type Config struct {
+	Reader *events.Reader
+	Agents Agents
+	// Snapshots, if nil, means that a session is always folded from its first event.
+	Snapshots Snapshots
+	// Logger is for operators; nil discards.
+	Logger *slog.Logger
+	// TitleWait is how long a finished run waits for the session's title. Default
+	// 3 s.
+	TitleWait time.Duration
+	// ToolTimeout ends a tool call that hangs. Default 15 min.
+	ToolTimeout time.Duration
+	// SnapshotEvery is how many events make a new snapshot worth while. Default 500.
+	SnapshotEvery uint64
+}
+
+// Engine drives sessions. It is safe for concurrent use.
+type Engine struct {
+	cfg Config
+	log *slog.Logger
+
+	mu    sync.Mutex // guards teams
+	teams map[string]*agent.Team
+
+	background sync.WaitGroup // snapshots under way
+}
+
+// NewEngine returns an engine.
+func NewEngine(cfg Config) *Engine {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.TitleWait == 0 {
+		cfg.TitleWait = 3 * time.Second
+	}
+	if cfg.ToolTimeout == 0 {
+		cfg.ToolTimeout = 15 * time.Minute
+	}
+	if cfg.SnapshotEvery == 0 {
+		cfg.SnapshotEvery = 500
+	}
+	return &Engine{cfg: cfg, log: cfg.Logger, teams: map[string]*agent.Team{}}
+}
+
+// Wait returns when nothing of the engine runs in the background any more.
+func (e *Engine) Wait() { e.background.Wait() }
+
+// maxTeams bounds the cache of parsed agent files.
+const maxTeams = 256
+
+// team returns the parsed form of a pinned file.
+func (e *Engine) team(name string, p Pinned) (*agent.Team, error) {
+	key := name + "\x00" + p.SHA256
+	e.mu.Lock()
+	t := e.teams[key]
+	e.mu.Unlock()
+	if t != nil {
+		return t, nil
+	}
+	t, err := e.cfg.Agents.Parse(name, p.Source)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.teams) >= maxTeams {
+		clear(e.teams)
+	}
+	e.teams[key] = t
+	return t, nil
+}
+
+// resolve loads the agent file that a run command names.
+func (e *Engine) resolve(ctx context.Context, s *State, b events.RunBody) source {
+	ref := b.Agent
+	if ref == "" {
+		ref = s.DefaultAgent
+	}
+	if ref == "" {
+		return source{err: holdfast.Errorf(holdfast.CodeInvalid, "the run names no agent and the session has no default")}
+	}
+	name, text, err := e.cfg.Agents.Load(ctx, s.Ref.Tenant, ref)
+	if err != nil {
+		return source{err: err}
+	}
+	sum := sha256.Sum256([]byte(text))
+	src := source{name: name, text: text, sha256: hex.EncodeToString(sum[:])}
+	team, err := e.team(name, Pinned{SHA256: src.sha256, Source: text})
+	switch {
+	case err != nil:
+		src.err = err
+	case b.AgentInFile == "":
+		src.start = team.Root().Name
+	case team.Agent(b.AgentInFile) == nil:
+		src.err = holdfast.Errorf(holdfast.CodeNotFound, "agent file %s has no agent %q", name, b.AgentInFile)
+	default:
+		src.start = b.AgentInFile
+	}
+	return src
+}
+
+// stateFormat names the form of snapshots; another one is ignored.
+const stateFormat = "runtime.State/1"
+
+// LoadState folds a session up to the end of its log, or up to seq through if
+// that is not 0. It starts from a snapshot where there is one.
+func (e *Engine) LoadState(ctx context.Context, ref holdfast.SessionRef, through uint64, worthSnapshot bool) (*State, uint64, error) {
+	s := NewState(ref)
+	var from uint64
+	if e.cfg.Snapshots != nil && worthSnapshot {
+		snap, err := e.cfg.Snapshots.Snapshot(ctx, ref, through)
+		switch {
+		case err != nil:
+			e.log.Warn("no snapshot; folding the whole log", "session", ref.String(), "error", err)
+		case snap.Seq > 0 && snap.Format == stateFormat:
+			if err := json.Unmarshal(snap.Data, s); err != nil {
+				e.log.Warn("snapshot cannot be read; folding the whole log", "session", ref.String(), "error", err)
+				s = NewState(ref)
+			} else {
+				from = snap.Seq
+			}
+		}
+	}
+	_, err := e.cfg.Reader.Read(ctx, ref, s.Seq, func(env events.Envelope) error {
+		if through != 0 && env.Seq > through {
+			return errEnough
+		}
+		return s.Fold(&env)
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, 0, err
+	}
+	return s, from, nil
+}
+
+var errEnough = errors.New("enough")
+
+// snapshot keeps the state in the background if enough has happened since the
+// last snapshot.
+func (e *Engine) snapshot(s *State, since uint64) {
+	if e.cfg.Snapshots == nil || s.Seq-since < e.cfg.SnapshotEvery || s.Deleted {
+		return
+	}
+	if s.Run != nil {
+		for _, t := range s.Run.Threads {
+			if t.Open != nil {
+				return // what a model is saying right now is not in the JSON form
+			}
+		}
+	}
+	data, err := json.Marshal(s)
+	if err != nil {
+		e.log.Error("encode snapshot", "session", s.Ref.String(), "error", err)
+		return
+	}
+	snap := events.Snapshot{Seq: s.Seq, Format: stateFormat, Data: data}
+	ref := s.Ref
+	e.background.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := e.cfg.Snapshots.PutSnapshot(ctx, ref, snap); err != nil {
+			e.log.Warn("keep snapshot", "session", ref.String(), "error", err)
+		}
+	})
+}
+
+// Drive drives the session that w owns until it is parked (nil), handed over
+// (events.ErrHandedOver), lost (events.ErrLost), or cannot go on.
+func (e *Engine) Drive(ctx context.Context, w *events.Writer, in events.Inbox) error {
+	s, since, err := e.LoadState(ctx, w.Ref(), 0, w.Stored() > e.cfg.SnapshotEvery)
+	if err != nil {
+		return fmt.Errorf("load %s: %w", w.Ref(), err)
+	}
+	if s.Seq != w.Stored() {
+		return fmt.Errorf("load %s: the log ends at %d, the claim is %d", w.Ref(), s.Seq, w.Stored())
+	}
+	d := &drive{e: e, w: w, in: in, s: s, since: since, boxes: map[string]*toolbox{}}
+	defer d.close()
+	return d.run(ctx)
+}

@@ -1,0 +1,564 @@
+package runtime
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/events"
+)
+
+// State is a session: the fold of its events. Nothing that the loop decides by
+// is anywhere else, so a worker that takes a session over continues exactly
+// where the log ends. It marshals to JSON, for snapshots.
+type State struct {
+	Ref   holdfast.SessionRef
+	Seq   uint64
+	Epoch uint64
+	// Now is the time of the last event: the only clock that decisions read.
+	Now time.Time
+
+	Created       time.Time
+	Title         string
+	ToolsApproved bool
+	Deleted       bool
+	DefaultAgent  string
+
+	// Commands says what became of every command, by id.
+	Commands map[string]Settled
+	// Queue holds the runs that wait for their turn.
+	Queue []*Queued
+	// Run is the active run, nil if there is none.
+	Run     *Run
+	LastRun string
+
+	// Pinned is the newest version of every agent file that was used, by name.
+	Pinned map[string]Pinned
+	// Conversation holds the messages of the session's own conversation, without
+	// those of sub-agents.
+	Conversation []holdfast.Message
+	// Summary replaces the first Summarized messages in what the model sees.
+	Summary    string
+	Summarized int
+	// UserMessages is what the user said so far, queued messages included.
+	UserMessages []string
+	// Tool is what toolsets keep in the session: toolset, key, value.
+	Tool map[string]map[string]json.RawMessage
+
+	InputTokens   int64
+	OutputTokens  int64
+	Cost          float64
+	ContextLength int64
+}
+
+// Settled is what became of a command.
+type Settled struct {
+	Hash    string
+	Seq     uint64
+	Run     string        `json:",omitempty"`
+	Code    holdfast.Code `json:",omitempty"`
+	Message string        `json:",omitempty"`
+}
+
+// Queued is a run that waits.
+type Queued struct {
+	Run         string
+	Agent       string
+	AgentInFile string
+	Messages    []holdfast.Message
+}
+
+// Pinned is a version of an agent file.
+type Pinned struct {
+	SHA256 string
+	Source string
+}
+
+// Run is the active run.
+type Run struct {
+	ID          string
+	Agent       string // file
+	AgentInFile string
+	StartSeq    uint64
+	Started     time.Time
+	// Base is the length of the conversation when the run started.
+	Base     int
+	Canceled bool
+	Rollback bool
+	// Stopped is the reason of the outermost stream_stopped, "" before.
+	Stopped string
+	// Failed is set by an error: the innermost stream is to be closed.
+	Failed bool
+	// AtLimit says that the run used up its iterations and waits; Extra is how many
+	// it was granted beyond the agent's own.
+	AtLimit bool
+	Extra   int
+	// Threads is the stack of streams: the session's conversation, then a thread
+	// for every transfer that is under way.
+	Threads []*Thread
+	// Steer holds messages that enter at the next step.
+	Steer []holdfast.Message
+	// Decided remembers the decisions on tool calls of this run, by call.
+	Decided map[string]string
+}
+
+// Thread is one agent at work, from stream_started to stream_stopped.
+type Thread struct {
+	Agent string
+	// Task is the call that started a sub-agent; its messages are Messages. The
+	// outermost thread has none and uses the session's conversation.
+	Task     *Call              `json:",omitempty"`
+	Messages []holdfast.Message `json:",omitempty"`
+	// Iterations counts the model calls of this thread in this run.
+	Iterations int
+	// Open is the model call under way.
+	Open *OpenCall
+	// Attempts counts model calls in a row that broke off.
+	Attempts int
+	// Calls are the tool calls of the last answer that have no response yet, in
+	// the model's order.
+	Calls []*Call
+}
+
+// OpenCall is a model call whose answer is being written.
+type OpenCall struct {
+	ID      string
+	Model   string
+	FromSeq uint64
+	Epoch   uint64
+	Message holdfast.Message
+	// text and reasoning gather the deltas; they move to Message at the end.
+	text, reasoning strings.Builder
+	args            []*strings.Builder
+}
+
+// Status of a [Call].
+const (
+	CallNew      = ""         // the model asked for it
+	CallWaiting  = "waiting"  // a human is asked
+	CallApproved = "approved" // a human said yes
+	CallRejected = "rejected" // a human said no
+	CallStarted  = "started"  // its intent is stored: it may have had its effect
+	CallUnknown  = "unknown"  // its worker died in it, and that was said
+)
+
+// Call is a tool call on its way.
+type Call struct {
+	holdfast.ToolCall
+	Status string
+	// Announced says that its tool_call event is in the log.
+	Announced bool
+	Attempt   int
+	Effect    string
+	OnUnknown string
+	// Epoch is the claim that started it: another epoch means that worker is gone.
+	Epoch uint64
+	// AskedUnknown says that the human was asked because the outcome is unknown.
+	AskedUnknown bool
+	Policy       string // of the unknown outcome, once decided
+	RejectReason string
+}
+
+// NewState returns the state of a session before its first event.
+func NewState(ref holdfast.SessionRef) *State {
+	return &State{
+		Ref: ref, Commands: map[string]Settled{}, Pinned: map[string]Pinned{},
+		Tool: map[string]map[string]json.RawMessage{},
+	}
+}
+
+// top returns the innermost thread, nil if no stream is open.
+func (s *State) top() *Thread {
+	if s.Run == nil || len(s.Run.Threads) == 0 {
+		return nil
+	}
+	return s.Run.Threads[len(s.Run.Threads)-1]
+}
+
+// messages returns where the thread's messages are kept.
+func (s *State) messages(t *Thread) *[]holdfast.Message {
+	if t == nil || t.Task == nil {
+		return &s.Conversation
+	}
+	return &t.Messages
+}
+
+// Fold applies the next event. An event of a type that this version does not
+// know changes nothing but Seq.
+func (s *State) Fold(e *events.Envelope) error {
+	if s.Seq != 0 && e.Seq != s.Seq+1 {
+		return fmt.Errorf("fold %s: %w: seq %d after %d", s.Ref, events.ErrGap, e.Seq, s.Seq)
+	}
+	if e.Epoch < s.Epoch {
+		return fmt.Errorf("fold %s: epoch fell from %d to %d at seq %d", s.Ref, s.Epoch, e.Epoch, e.Seq)
+	}
+	if err := s.fold(e); err != nil {
+		return fmt.Errorf("fold %s: event %d (%s): %w", s.Ref, e.Seq, e.Type, err)
+	}
+	s.Seq, s.Epoch, s.Now = e.Seq, e.Epoch, e.Time
+	return nil
+}
+
+func (s *State) fold(e *events.Envelope) error {
+	switch e.Type { // what has no part in the state need not be decoded
+	case holdfast.TypeAgentChoice, holdfast.TypeAgentChoiceReasoning, holdfast.TypePartialToolCall:
+		if t := s.top(); t == nil || t.Open == nil {
+			return nil
+		}
+	case holdfast.TypePayloadPart, holdfast.TypeWarning, holdfast.TypeSessionParked, holdfast.TypeSessionHandedOver:
+		return nil
+	}
+	ev, err := e.Event()
+	if err != nil {
+		return err
+	}
+	return s.apply(e, ev)
+}
+
+// apply changes the state by one decoded event.
+func (s *State) apply(e *events.Envelope, ev holdfast.Event) error {
+	switch ev := ev.(type) {
+	case *holdfast.SessionCreatedEvent:
+		if s.Created.IsZero() {
+			s.Created = e.Time
+		}
+		s.DefaultAgent = ev.Agent
+		s.ToolsApproved = s.ToolsApproved || ev.ToolsApproved
+		if ev.Title != "" {
+			s.Title = ev.Title
+		}
+		if ev.ForkOf != "" {
+			s.detach()
+		}
+	case *holdfast.SessionDeletedEvent:
+		s.Deleted = true
+	case *holdfast.SessionTitleEvent:
+		s.Title = ev.Title
+	case *holdfast.CommandAcceptedEvent:
+		s.Commands[ev.Command] = Settled{Hash: ev.Hash, Seq: e.Seq, Run: ev.Run}
+	case *holdfast.CommandRefusedEvent:
+		s.Commands[ev.Command] = Settled{Hash: ev.Hash, Seq: e.Seq, Code: ev.Code, Message: ev.Message}
+	case *holdfast.AgentPinnedEvent:
+		s.Pinned[ev.Agent] = Pinned{SHA256: ev.SHA256, Source: ev.Source}
+	case *holdfast.ToolStateEvent:
+		if s.Tool[ev.Toolset] == nil {
+			s.Tool[ev.Toolset] = map[string]json.RawMessage{}
+		}
+		s.Tool[ev.Toolset][ev.Key] = ev.Value
+	case *holdfast.TokenUsageEvent:
+		s.account(ev.Usage)
+		s.ContextLength = ev.Usage.ContextLength
+	case *holdfast.SessionSummaryEvent:
+		s.Summary, s.Summarized = ev.Summary, len(s.Conversation)
+	case *holdfast.ModelCallFinishedEvent:
+		if ev.Purpose == "" {
+			s.applyRun(e, ev)
+		} else if ev.Usage != nil {
+			s.account(*ev.Usage)
+		}
+	default:
+		s.applyRun(e, ev)
+	}
+	return nil
+}
+
+func (s *State) account(u holdfast.Usage) {
+	s.InputTokens += u.InputTokens
+	s.OutputTokens += u.OutputTokens
+	s.Cost = u.Cost
+}
+
+// detach drops what a fork does not inherit: the commands and runs of the
+// session that it was forked from go on there.
+func (s *State) detach() {
+	s.Commands, s.Queue = map[string]Settled{}, nil
+	s.Deleted = false
+	if s.Run == nil {
+		return
+	}
+	// What is under way stays with the original; a conversation must not end in
+	// calls without answers.
+	n := len(s.Conversation)
+	for n > 0 && (s.Conversation[n-1].Role == holdfast.RoleTool || len(s.Conversation[n-1].ToolCalls) > 0) {
+		n--
+	}
+	if len(s.Run.Threads) > 0 && (len(s.Run.Threads[0].Calls) > 0 || s.Run.Threads[0].Open != nil) {
+		s.Conversation = s.Conversation[:n:n]
+	}
+	s.LastRun, s.Run = s.Run.ID, nil
+}
+
+// applyRun changes the state by an event of a run.
+func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
+	switch ev := ev.(type) {
+	case *holdfast.RunQueuedEvent:
+		for _, m := range ev.Messages {
+			if m.Role == holdfast.RoleUser {
+				s.UserMessages = append(s.UserMessages, m.Content)
+			}
+		}
+		if ev.Mode == events.ModeSteer && s.Run != nil {
+			s.Run.Steer = append(s.Run.Steer, ev.Messages...)
+			return
+		}
+		q := &Queued{Run: ev.Run, Agent: ev.Agent, AgentInFile: ev.AgentInFile, Messages: ev.Messages}
+		if ev.Mode == events.ModeInterrupt || ev.Mode == events.ModeRollback {
+			s.Queue = append([]*Queued{q}, s.Queue...)
+		} else {
+			s.Queue = append(s.Queue, q)
+		}
+	case *holdfast.RunStartedEvent:
+		s.unqueue(ev.Run)
+		s.Run = &Run{
+			ID: ev.Run, Agent: ev.Agent, AgentInFile: ev.AgentInFile, StartSeq: e.Seq, Started: e.Time,
+			Base: len(s.Conversation), Decided: map[string]string{},
+		}
+	case *holdfast.RunCanceledEvent:
+		if s.Run != nil && s.Run.ID == ev.Run {
+			s.Run.Canceled = true
+			s.Run.Rollback = s.Run.Rollback || ev.Rollback
+		}
+	case *holdfast.RunContinuedEvent:
+		if s.Run != nil {
+			s.Run.AtLimit = false
+			s.Run.Extra += ev.Iterations
+		}
+	case *holdfast.RunFinishedEvent:
+		s.unqueue(ev.Run)
+		if s.Run != nil && s.Run.ID == ev.Run {
+			if s.Run.Rollback {
+				s.Conversation = s.Conversation[:s.Run.Base:s.Run.Base]
+				s.Summarized = min(s.Summarized, s.Run.Base)
+			}
+			s.LastRun, s.Run = ev.Run, nil
+		}
+	case *holdfast.UserMessageEvent:
+		m := holdfast.Message{Role: holdfast.RoleUser, Content: ev.Message, Parts: ev.Parts, CreatedAt: e.Time}
+		s.Conversation = append(s.Conversation, m)
+		if s.Run != nil && len(s.Run.Steer) > 0 {
+			s.Run.Steer = s.Run.Steer[1:]
+		}
+	case *holdfast.MaxIterationsReachedEvent:
+		if s.Run != nil {
+			s.Run.AtLimit = true
+		}
+	default:
+		if s.Run != nil {
+			s.applyThread(e, ev)
+		}
+	}
+}
+
+func (s *State) unqueue(run string) {
+	for i, q := range s.Queue {
+		if q.Run == run {
+			s.Queue = append(s.Queue[:i:i], s.Queue[i+1:]...)
+			return
+		}
+	}
+}
+
+// applyThread changes the innermost thread.
+func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
+	t := s.top()
+	if start, ok := ev.(*holdfast.StreamStartedEvent); ok {
+		th := &Thread{Agent: start.AgentName}
+		if t != nil {
+			th.Task = t.transfer()
+			th.Messages = []holdfast.Message{taskMessage(th.Task, e.Time)}
+		}
+		s.Run.Threads = append(s.Run.Threads, th)
+		return
+	}
+	if t == nil {
+		return
+	}
+	switch ev := ev.(type) {
+	case *holdfast.StreamStoppedEvent:
+		if len(s.Run.Threads) == 1 {
+			s.Run.Stopped = ev.Reason
+		}
+		s.Run.Threads = s.Run.Threads[:len(s.Run.Threads)-1]
+		s.Run.Failed = false
+	case *holdfast.ErrorEvent:
+		s.Run.Failed = true
+	case *holdfast.AgentSwitchingEvent:
+		if ev.Switching {
+			t.Agent = ev.ToAgent
+		}
+	case *holdfast.ModelCallStartedEvent:
+		if ev.Purpose != "" {
+			return
+		}
+		t.Open = &OpenCall{ID: ev.Call, Model: ev.Model, FromSeq: e.Seq + 1, Epoch: e.Epoch}
+		t.Iterations++
+	case *holdfast.AgentChoiceEvent:
+		if t.Open != nil {
+			t.Open.text.WriteString(ev.Content)
+		}
+	case *holdfast.AgentChoiceReasoningEvent:
+		if t.Open != nil {
+			t.Open.reasoning.WriteString(ev.Content)
+		}
+	case *holdfast.PartialToolCallEvent:
+		if t.Open != nil {
+			t.Open.delta(ev.ToolCall)
+		}
+	case *holdfast.ModelCallVoidedEvent:
+		t.Open = nil
+		t.Attempts++
+		t.Iterations--
+	case *holdfast.ModelCallFinishedEvent:
+		s.finishCall(t, ev, e.Time)
+	default:
+		s.applyCall(e, t, ev)
+	}
+}
+
+// finishCall turns the open call into a message of the assistant.
+func (s *State) finishCall(t *Thread, ev *holdfast.ModelCallFinishedEvent, at time.Time) {
+	if t.Open == nil {
+		return
+	}
+	m := t.Open.assemble()
+	m.CreatedAt, m.Opaque, m.OpaqueProvider = at, ev.Opaque, ev.OpaqueProvider
+	if ev.FinishReason == "error" || ev.FinishReason == "canceled" {
+		m.ToolCalls, m.Opaque, m.OpaqueProvider = nil, nil, ""
+	}
+	msgs := s.messages(t)
+	*msgs = append(*msgs, m)
+	t.Open, t.Attempts, t.Calls = nil, 0, nil
+	for _, c := range m.ToolCalls {
+		t.Calls = append(t.Calls, &Call{ToolCall: c})
+	}
+}
+
+// applyCall changes a tool call of the thread.
+func (s *State) applyCall(e *events.Envelope, t *Thread, ev holdfast.Event) {
+	switch ev := ev.(type) {
+	case *holdfast.ToolCallsStartedEvent:
+		for _, id := range ev.IDs {
+			if c := t.call(id); c != nil {
+				c.Status, c.Epoch = CallStarted, e.Epoch
+				c.Attempt++
+			}
+		}
+	case *holdfast.ToolCallEvent:
+		if c := t.call(ev.ToolCall.ID); c != nil {
+			c.Status, c.Epoch, c.Announced = CallStarted, e.Epoch, true
+			c.Attempt, c.Effect, c.OnUnknown = max(ev.Attempt, 1), ev.Effect, ev.OnUnknown
+		}
+	case *holdfast.ToolCallConfirmationEvent:
+		if c := t.call(ev.ToolCall.ID); c != nil {
+			c.Status = CallWaiting
+			c.AskedUnknown = ev.Reason == reasonOutcomeUnknown
+		}
+	case *holdfast.ToolCallDecidedEvent:
+		s.decide(ev)
+	case *holdfast.ToolOutcomeUnknownEvent:
+		if c := t.call(ev.ToolCallID); c != nil {
+			c.Status, c.Policy = CallUnknown, ev.Policy
+		}
+	case *holdfast.ToolCallResponseEvent:
+		for i, c := range t.Calls {
+			if c.ID == ev.ToolCallID {
+				t.Calls = append(t.Calls[:i:i], t.Calls[i+1:]...)
+				msgs := s.messages(t)
+				*msgs = append(*msgs, holdfast.Message{
+					Role: holdfast.RoleTool, Content: ev.Response, ToolCallID: c.ID,
+					IsError: ev.Result.IsError, CreatedAt: e.Time,
+				})
+				return
+			}
+		}
+	}
+}
+
+// decide applies a human's decision to the call that it names, in whichever
+// thread that call waits.
+func (s *State) decide(ev *holdfast.ToolCallDecidedEvent) {
+	s.Run.Decided[ev.ToolCallID] = ev.Decision
+	if ev.Decision == DecisionApproveSession {
+		s.ToolsApproved = true
+	}
+	for _, t := range s.Run.Threads {
+		c := t.call(ev.ToolCallID)
+		if c == nil {
+			continue
+		}
+		c.Status = CallApproved
+		if ev.Decision == DecisionReject {
+			c.Status, c.RejectReason = CallRejected, ev.Reason
+		}
+		if ev.Arguments != "" {
+			c.Function.Arguments = ev.Arguments
+		}
+		return
+	}
+}
+
+// call returns the thread's unanswered call of that id, nil if there is none.
+func (t *Thread) call(id string) *Call {
+	for _, c := range t.Calls {
+		if c.ID == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// transfer returns the thread's transfer that is under way.
+func (t *Thread) transfer() *Call {
+	for _, c := range t.Calls {
+		if c.Status == CallStarted && c.Function.Name == ToolTransfer {
+			return c
+		}
+	}
+	return &Call{} // only a log that breaks the rules gets here
+}
+
+// delta adds a piece of a tool call.
+func (o *OpenCall) delta(d holdfast.ToolCall) {
+	for i := range o.Message.ToolCalls {
+		if o.Message.ToolCalls[i].ID == d.ID {
+			o.Message.ToolCalls[i].Function.Name += d.Function.Name
+			o.args[i].WriteString(d.Function.Arguments)
+			return
+		}
+	}
+	o.Message.ToolCalls = append(o.Message.ToolCalls, holdfast.NewToolCall(d.ID, d.Function.Name, ""))
+	b := new(strings.Builder)
+	b.WriteString(d.Function.Arguments)
+	o.args = append(o.args, b)
+}
+
+// assemble returns the message that the deltas so far make.
+func (o *OpenCall) assemble() holdfast.Message {
+	m := o.Message
+	m.Role = holdfast.RoleAssistant
+	m.Content, m.ReasoningContent = o.text.String(), o.reasoning.String()
+	m.ToolCalls = append([]holdfast.ToolCall(nil), o.Message.ToolCalls...)
+	for i := range m.ToolCalls {
+		m.ToolCalls[i].Function.Arguments = o.args[i].String()
+	}
+	return m
+}
+
+// empty reports whether the model has said nothing yet.
+func (o *OpenCall) empty() bool {
+	return o.text.Len() == 0 && o.reasoning.Len() == 0 && len(o.args) == 0
+}
+
+// foldEvent is Fold for an event whose decoded form is at hand.
+func (s *State) foldEvent(e *events.Envelope, ev holdfast.Event) error {
+	if e.Seq != s.Seq+1 {
+		return fmt.Errorf("fold %s: %w: seq %d after %d", s.Ref, events.ErrGap, e.Seq, s.Seq)
+	}
+	if err := s.apply(e, ev); err != nil {
+		return fmt.Errorf("fold %s: event %d (%s): %w", s.Ref, e.Seq, e.Type, err)
+	}
+	s.Seq, s.Epoch, s.Now = e.Seq, e.Epoch, e.Time
+	return nil
+}

@@ -1,0 +1,177 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/model"
+	"github.com/holdfast-run/holdfast/internal/tool"
+)
+
+// startTimeout is how long a toolset may take to start and list its tools.
+const startTimeout = 45 * time.Second
+
+// toolbox holds the tools of one agent in one session.
+type toolbox struct {
+	sets  []*toolset
+	tools map[string]boxed
+	order []string
+}
+
+// toolset is a toolset with what the agent file says of it.
+type toolset struct {
+	tool.Toolset
+	spec *agent.Toolset
+	warn string // the last problem that was told to the user
+}
+
+// boxed is a tool and where it comes from; own marks those of the loop.
+type boxed struct {
+	def tool.Definition
+	set *toolset
+	own bool
+}
+
+// box returns the agent's tools, started and listed anew: a toolset knows by
+// itself whether its list is still good. It puts warnings into the log for
+// toolsets that cannot start; the run goes on without them.
+func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*toolbox, error) {
+	b := d.boxes[a.Name]
+	if b == nil {
+		b = &toolbox{}
+		d.boxes[a.Name] = b
+		for _, spec := range a.Toolsets {
+			ts, err := d.e.cfg.Agents.Toolset(ctx, d.s.Ref, team, a, spec)
+			if err != nil {
+				if werr := d.warn(ctx, a.Name, fmt.Sprintf("toolset %s: %s", spec.Type, holdfast.PublicMessage(err)), holdfast.CodeOf(err)); werr != nil {
+					return nil, werr
+				}
+				continue
+			}
+			b.sets = append(b.sets, &toolset{Toolset: ts, spec: spec})
+		}
+	}
+	b.tools, b.order = map[string]boxed{}, nil
+	put := func(t boxed) {
+		if _, dup := b.tools[t.def.Name]; dup {
+			return // the first toolset in the file wins
+		}
+		b.tools[t.def.Name] = t
+		b.order = append(b.order, t.def.Name)
+	}
+	for _, def := range ownTools(team, a) {
+		put(boxed{def: def, own: true})
+	}
+	for _, ts := range b.sets {
+		tctx, cancel := context.WithTimeout(ctx, startTimeout)
+		defs, err := ts.Tools(tctx)
+		cancel()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			text := fmt.Sprintf("toolset %s: %s", ts.Name(), holdfast.PublicMessage(err))
+			if text != ts.warn {
+				ts.warn = text
+				if werr := d.warn(ctx, a.Name, text, holdfast.CodeOf(err)); werr != nil {
+					return nil, werr
+				}
+			}
+			continue
+		}
+		ts.warn = ""
+		for _, def := range defs {
+			if len(ts.spec.Tools) > 0 && !slices.Contains(ts.spec.Tools, def.Name) {
+				continue
+			}
+			put(boxed{def: def, set: ts})
+		}
+	}
+	return b, nil
+}
+
+// warn tells the user of something that does not fail the run.
+func (d *drive) warn(ctx context.Context, agentName, text string, code holdfast.Code) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.add(ctx, &holdfast.WarningEvent{AgentContext: holdfast.AgentContext{AgentName: agentName}, Message: text, Code: code})
+}
+
+// ownTools returns the definitions of the tools that the loop itself provides.
+func ownTools(team *agent.Team, a *agent.Agent) []tool.Definition {
+	var defs []tool.Definition
+	schema := func(props map[string]any, required ...string) json.RawMessage {
+		raw, err := json.Marshal(map[string]any{"type": "object", "properties": props, "required": required, "additionalProperties": false})
+		if err != nil { // fixed shapes always marshal
+			panic(err)
+		}
+		return raw
+	}
+	text := func(desc string) map[string]any { return map[string]any{"type": "string", "description": desc} }
+	one := func(names []string) map[string]any {
+		return map[string]any{"type": "string", "enum": names, "description": "Name of the agent"}
+	}
+	if len(a.SubAgents) > 0 {
+		defs = append(defs, tool.Definition{
+			Name: ToolTransfer, Title: "Transfer a task", NoApproval: true,
+			Description: "Give a task to another agent, wait for it and get its answer.",
+			Parameters: schema(map[string]any{
+				"agent": one(a.SubAgents), "task": text("What the agent is to do, with all that it needs to know"),
+				"expected_output": text("What the answer should look like"),
+			}, "agent", "task", "expected_output"),
+		})
+	}
+	if len(a.Handoffs) > 0 {
+		defs = append(defs, tool.Definition{
+			Name: ToolHandoff, Title: "Hand over", NoApproval: true,
+			Description: "Hand the whole conversation over to another agent, who answers from now on.",
+			Parameters:  schema(map[string]any{"agent": one(a.Handoffs)}, "agent"),
+		})
+	}
+	return defs
+}
+
+// modelTools returns the tools as a model sees them.
+func (b *toolbox) modelTools() []model.Tool {
+	ts := make([]model.Tool, len(b.order))
+	for i, name := range b.order {
+		def := b.tools[name].def
+		ts[i] = model.Tool{Name: def.Name, Description: def.Description, Parameters: def.Parameters}
+	}
+	return ts
+}
+
+// instructions returns what the toolsets want in the system prompt.
+func (b *toolbox) instructions() []string {
+	var out []string
+	for _, ts := range b.sets {
+		if ts.warn != "" {
+			continue
+		}
+		text := ts.Instructions()
+		if ts.spec.Instruction != "" {
+			text = strings.ReplaceAll(ts.spec.Instruction, "{ORIGINAL_INSTRUCTIONS}", text)
+		}
+		if text = strings.TrimSpace(text); text != "" {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+func (b *toolbox) close(log *slog.Logger) {
+	for _, ts := range b.sets {
+		if err := ts.Close(); err != nil && !errors.Is(err, context.Canceled) {
+			log.Warn("close toolset", "toolset", ts.Name(), "error", err)
+		}
+	}
+	b.sets = nil
+}

@@ -1,0 +1,270 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/model"
+)
+
+// maxBroken is how many model calls of one turn may break off, because their
+// worker died, before the run gives up.
+const maxBroken = 5
+
+// modelStep makes one model call: its deltas are events as they come, its end is
+// a message of the assistant.
+func (d *drive) modelStep(ctx context.Context) error {
+	d.mu.Lock()
+	team, a, err := d.team()
+	if err != nil {
+		name := d.s.top().Agent
+		d.mu.Unlock()
+		return d.fail(ctx, name, err)
+	}
+	t := d.s.top()
+	limit := a.MaxIterations + d.s.Run.Extra
+	if a.MaxIterations > 0 && t.Iterations >= limit {
+		defer d.mu.Unlock()
+		return d.add(ctx, &holdfast.MaxIterationsReachedEvent{
+			AgentContext: holdfast.AgentContext{AgentName: a.Name}, MaxIterations: limit,
+		})
+	}
+	broken, iteration := t.Attempts, t.Iterations
+	d.mu.Unlock()
+	if broken >= maxBroken {
+		return d.fail(ctx, a.Name, holdfast.Errorf(holdfast.CodeModelFailed, "the model call broke off %d times in a row", broken))
+	}
+
+	settings := a.Models[iteration%len(a.Models)]
+	m, info, err := d.e.cfg.Agents.Model(ctx, d.s.Ref.Tenant, team, settings)
+	if err != nil {
+		return d.fail(ctx, a.Name, err)
+	}
+	var box *toolbox
+	var boxErr error
+	d.working(ctx, func(wctx context.Context) { box, boxErr = d.box(wctx, team, a) })
+	if boxErr != nil {
+		return d.stopped(ctx, boxErr)
+	}
+	d.startTitle(ctx, team, m, info)
+
+	call := holdfast.NewID()
+	d.mu.Lock()
+	req, err := d.request(team, a, box)
+	if err == nil {
+		req.IdempotencyKey = call
+		err = d.add(ctx, &holdfast.ModelCallStartedEvent{
+			AgentContext: holdfast.AgentContext{AgentName: a.Name},
+			Call:         call, Model: m.Name(), Attempt: broken + 1,
+		})
+	}
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+
+	c := &turn{d: d, agent: a, call: call, model: m.Name(), info: info}
+	d.working(ctx, func(wctx context.Context) {
+		err = m.Stream(wctx, req, func(ch model.Chunk) error { return c.chunk(wctx, ch) })
+		if err != nil && errors.Is(context.Cause(wctx), errRunCanceled) {
+			err = errRunCanceled
+		}
+	})
+	return c.end(ctx, err)
+}
+
+// stopped tells an error that ends the ownership from one that only says that
+// the user canceled the run, which the loop will see in the state.
+func (d *drive) stopped(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case d.w.Err() != nil:
+		return d.w.Err()
+	case errors.Is(err, errRunCanceled), errors.Is(err, context.Canceled):
+		return nil
+	}
+	return err
+}
+
+// turn is one model call under way. Its methods run on the loop's goroutine.
+type turn struct {
+	d      *drive
+	agent  *agent.Agent
+	call   string
+	model  string
+	info   ModelInfo
+	finish string
+	usage  *model.Usage
+	opaque []byte
+	addErr error // the log did not take a chunk
+}
+
+// chunk turns one piece of the answer into events.
+func (c *turn) chunk(ctx context.Context, ch model.Chunk) error {
+	who := holdfast.AgentContext{AgentName: c.agent.Name}
+	var evs []holdfast.Event
+	if ch.Reasoning != "" {
+		evs = append(evs, &holdfast.AgentChoiceReasoningEvent{AgentContext: who, Content: ch.Reasoning})
+	}
+	if ch.Text != "" {
+		evs = append(evs, &holdfast.AgentChoiceEvent{AgentContext: who, Content: ch.Text})
+	}
+	for _, tc := range ch.ToolCalls {
+		tc.Type = "function"
+		evs = append(evs, &holdfast.PartialToolCallEvent{AgentContext: who, ToolCall: tc})
+	}
+	if ch.FinishReason != "" {
+		c.finish = ch.FinishReason
+	}
+	if ch.Usage != nil {
+		c.usage = ch.Usage
+	}
+	if ch.Opaque != nil {
+		c.opaque = ch.Opaque
+	}
+	if len(evs) == 0 {
+		return nil
+	}
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	if err := c.d.add(ctx, evs...); err != nil {
+		c.addErr = err
+		return err
+	}
+	return nil
+}
+
+// end closes the call in the log.
+func (c *turn) end(ctx context.Context, err error) error {
+	d := c.d
+	switch {
+	case d.w.Err() != nil:
+		return d.w.Err()
+	case ctx.Err() != nil:
+		// The worker leaves: the call is made again by the next owner, who says so.
+		return context.Cause(ctx)
+	case errors.Is(err, errRunCanceled):
+		return nil // the loop closes what is open
+	case c.addErr != nil && !errors.Is(c.addErr, events.ErrTooLarge):
+		return c.addErr
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.s.top()
+	if err != nil {
+		d.e.log.Info("model call failed", "session", d.s.Ref.String(), "model", c.model, "error", err)
+		if errors.Is(err, events.ErrTooLarge) {
+			err = holdfast.WrapError(holdfast.CodeModelFailed, err, "the model sent a piece that is too large")
+		}
+		code := holdfast.CodeOf(err)
+		evs := append(t.breakOff("error"), &holdfast.ErrorEvent{
+			AgentContext: holdfast.AgentContext{AgentName: c.agent.Name},
+			Error:        holdfast.PublicMessage(err), Code: code, Retryable: code.Retryable(),
+		})
+		return d.add(ctx, evs...)
+	}
+	who := holdfast.AgentContext{AgentName: c.agent.Name}
+	finished := &holdfast.ModelCallFinishedEvent{AgentContext: who, Call: c.call, Model: c.model, FinishReason: c.finish}
+	if c.opaque != nil {
+		finished.Opaque, finished.OpaqueProvider = c.opaque, provider(c.model)
+	}
+	usage := &holdfast.TokenUsageEvent{AgentContext: who, Usage: d.usage(c.usage, c.info), Model: c.model, PriceVersion: c.info.PriceVersion}
+	return d.add(ctx, usage, finished)
+}
+
+// usage returns the accounting of a call. The caller holds mu.
+func (d *drive) usage(u *model.Usage, info ModelInfo) holdfast.Usage {
+	out := holdfast.Usage{ContextLimit: info.ContextLimit, Cost: d.s.Cost, ContextLength: d.s.ContextLength}
+	if u == nil {
+		return out
+	}
+	out.InputTokens, out.OutputTokens = u.InputTokens, u.OutputTokens
+	out.CachedInputTokens, out.CacheWriteTokens, out.ReasoningTokens = u.CachedInputTokens, u.CacheWriteTokens, u.ReasoningTokens
+	out.ContextLength = u.InputTokens + u.OutputTokens
+	if info.Cost != nil {
+		out.CallCost = info.Cost(*u)
+		out.Cost += out.CallCost
+	}
+	return out
+}
+
+// provider returns the part of "provider/model" that a message's opaque data
+// belongs to.
+func provider(name string) string {
+	for i := range name {
+		if name[i] == '/' {
+			return name[:i]
+		}
+	}
+	return name
+}
+
+// breakOff returns the events that close a call that did not come to its end.
+// Text that a reader may have seen stays as a message; without text the call
+// leaves nothing.
+func (t *Thread) breakOff(reason string) []holdfast.Event {
+	if t.Open == nil {
+		return nil
+	}
+	who := holdfast.AgentContext{AgentName: t.Agent}
+	if t.Open.text.Len() == 0 {
+		return []holdfast.Event{&holdfast.ModelCallVoidedEvent{AgentContext: who, Call: t.Open.ID, FromSeq: t.Open.FromSeq, Reason: reason}}
+	}
+	return []holdfast.Event{&holdfast.ModelCallFinishedEvent{AgentContext: who, Call: t.Open.ID, Model: t.Open.Model, FinishReason: reason}}
+}
+
+// voidCall closes a call whose worker is gone: its text is void, and it is made
+// again.
+func (d *drive) voidCall(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.s.top()
+	return d.add(ctx, &holdfast.ModelCallVoidedEvent{
+		AgentContext: holdfast.AgentContext{AgentName: t.Agent},
+		Call:         t.Open.ID, FromSeq: t.Open.FromSeq, Reason: "worker_lost",
+	})
+}
+
+// request builds what the model gets to see. The caller holds mu.
+func (d *drive) request(team *agent.Team, a *agent.Agent, box *toolbox) (model.Request, error) {
+	t := d.s.top()
+	all := *d.s.messages(t)
+	first := 0
+	if t.Task == nil {
+		first = d.s.Summarized
+	}
+	if n := a.NumHistoryItems; n > 0 && len(all)-first > n {
+		first = safeCut(all, len(all)-n)
+	}
+	msgs := make([]holdfast.Message, 0, len(all)-first+3)
+	if system := d.systemPrompt(team, a, box); system != "" {
+		msgs = append(msgs, holdfast.Message{Role: holdfast.RoleSystem, Content: system})
+	}
+	if t.Task == nil && d.s.Summary != "" {
+		msgs = append(msgs, holdfast.Message{Role: holdfast.RoleUser, Content: "Summary of the conversation so far:\n\n" + d.s.Summary})
+	}
+	msgs = append(msgs, all[first:]...)
+	req := model.Request{Messages: msgs, Tools: box.modelTools()}
+	if so := a.StructuredOutput; so != nil {
+		schema, err := jsonMarshal(so.Schema)
+		if err != nil {
+			return model.Request{}, fmt.Errorf("encode the schema of %s: %w", a.Name, err)
+		}
+		req.StructuredOutput = &model.StructuredOutput{Name: so.Name, Description: so.Description, Schema: schema, Strict: so.Strict}
+	}
+	return req, nil
+}
+
+// safeCut moves a cut of the history forward to where no answer of a tool is
+// parted from its call.
+func safeCut(msgs []holdfast.Message, at int) int {
+	for at < len(msgs) && msgs[at].Role == holdfast.RoleTool {
+		at++
+	}
+	return at
+}

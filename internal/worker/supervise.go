@@ -1,0 +1,138 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
+)
+
+const (
+	// pingEvery is how often an active supervisor asks every worker for a sign of
+	// life, pingTimeout how long it waits for one.
+	pingEvery   = 100 * time.Millisecond
+	pingTimeout = 150 * time.Millisecond
+	// maxMissed is how many unanswered pings in a row make a worker count as frozen.
+	maxMissed = 3
+	// listEvery is how often the list of workers is read.
+	listEvery = time.Second
+	// supervisors is how many workers supervise the others at the same time.
+	supervisors = 2
+)
+
+// supervise watches the other workers while this one is among the first, by
+// name, of those that live. A worker that is gone or frozen loses its sessions:
+// each gets a wake-up, and the chain of compare-and-sets decides who has it.
+func (w *Worker) supervise(ctx context.Context) {
+	ticker := time.NewTicker(pingEvery)
+	defer ticker.Stop()
+	var watched []string
+	var listed time.Time
+	missed := map[string]int{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if time.Since(listed) > listEvery {
+			var err error
+			if watched, err = w.watched(ctx); err != nil {
+				if ctx.Err() == nil {
+					w.log.Debug("list the workers", "error", err)
+				}
+				continue
+			}
+			listed = time.Now()
+		}
+		if lost := w.ping(ctx, watched, missed); len(lost) > 0 {
+			for _, id := range lost {
+				delete(missed, id)
+				w.rescue(ctx, id)
+			}
+			listed = time.Time{}
+		}
+	}
+}
+
+// watched returns the workers that this one is to watch: all others, if it is
+// one of the first, else none.
+func (w *Worker) watched(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	live, marked, err := w.reg.Workers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(live)
+	if at := slices.Index(live, w.cfg.ID); at < 0 || at >= supervisors {
+		return nil, nil
+	}
+	all := append(live, marked...)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return slices.DeleteFunc(all, func(id string) bool { return id == w.cfg.ID }), nil
+}
+
+// ping asks all at the same time and returns those that count as lost.
+func (w *Worker) ping(ctx context.Context, workers []string, missed map[string]int) (lost []string) {
+	type sign struct {
+		id  string
+		err error
+	}
+	signs := make(chan sign, len(workers))
+	for _, id := range workers {
+		go func() {
+			pctx, cancel := context.WithTimeout(ctx, pingTimeout)
+			defer cancel()
+			signs <- sign{id, w.reg.Ping(pctx, id)}
+		}()
+	}
+	for range workers {
+		s := <-signs
+		switch {
+		case ctx.Err() != nil:
+		case s.err == nil:
+			delete(missed, s.id)
+		case errors.Is(s.err, ErrNobody):
+			lost = append(lost, s.id)
+		default:
+			if missed[s.id]++; missed[s.id] >= maxMissed {
+				lost = append(lost, s.id)
+			}
+		}
+	}
+	return lost
+}
+
+// rescue wakes the sessions of a lost worker. A mark goes only after its
+// session's wake-up is durable.
+func (w *Worker) rescue(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	refs, err := w.reg.Marked(ctx, id)
+	if err != nil {
+		w.log.Warn("list the sessions of a lost worker", "lost", id, "error", err)
+		return
+	}
+	if len(refs) == 0 {
+		return
+	}
+	w.log.Info("waking the sessions of a lost worker", "lost", id, "sessions", len(refs))
+	limit := make(chan struct{}, 32)
+	for _, ref := range refs {
+		limit <- struct{}{}
+		go func(ref holdfast.SessionRef) {
+			defer func() { <-limit }()
+			w.wake(ref)
+			if err := w.reg.Unmark(ctx, id, ref); err != nil {
+				w.log.Debug("remove the mark of a lost worker", "lost", id, "error", err)
+			}
+		}(ref)
+	}
+	for range cap(limit) { // wait for all
+		limit <- struct{}{}
+	}
+}

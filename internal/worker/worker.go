@@ -1,0 +1,472 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/events"
+)
+
+// Driver does the work of a session that this worker owns.
+type Driver interface {
+	// Drive returns nil when the session is parked (session_parked is stored),
+	// events.ErrHandedOver when it was left on purpose in the middle,
+	// events.ErrLost when another worker has it, and any other error when it could
+	// not go on. When ctx ends it returns soon, with ctx's cause.
+	Drive(ctx context.Context, w *events.Writer, in events.Inbox) error
+}
+
+// Config configures a [Worker]. The zero value works.
+type Config struct {
+	// ID names this process. It must never have been used before: two processes
+	// with one ID could take each other's claims for their own. Default: a new one.
+	ID string
+	// MaxSessions is how many sessions the worker owns at the same time; it takes
+	// no more commands while it has as many. Default 1000.
+	MaxSessions int
+	// Pullers is how many commands it waits for at the same time. Default 4.
+	Pullers int
+	// DrainGrace is how long Run waits, when it is told to stop, for sessions to
+	// reach a safe point, before it leaves them in the middle. Default 20 s.
+	DrainGrace time.Duration
+	// Logger is for operators; nil discards.
+	Logger *slog.Logger
+}
+
+// Worker takes commands, claims sessions and drives them.
+type Worker struct {
+	cfg    Config
+	bus    Bus
+	reg    Registry
+	store  events.HeadReader
+	driver Driver
+	log    *slog.Logger
+
+	draining chan struct{} // closed when no more work is taken
+	slots    chan struct{} // one token per owned session
+	active   atomic.Int64
+
+	mu    sync.Mutex // guards owned
+	owned map[holdfast.SessionRef]*owned
+
+	work sync.WaitGroup // dispatches and sessions
+}
+
+// Timings of the hand-over protocol.
+const (
+	// askTimeout is how long a live owner may take to store an acceptance before
+	// it counts as frozen.
+	askTimeout = 600 * time.Millisecond
+	// askOrphan is the same for a session whose owner was found dead or frozen.
+	askOrphan = 100 * time.Millisecond
+	// retryDelay is how long a session that could not be driven rests.
+	retryDelay = 2 * time.Second
+	// lastWords is how long leaving a session may take.
+	lastWords = 3 * time.Second
+)
+
+// New returns a worker. Nothing runs before Run.
+func New(bus Bus, reg Registry, store events.HeadReader, driver Driver, cfg Config) *Worker {
+	if cfg.ID == "" {
+		cfg.ID = "w-" + holdfast.NewID()
+	}
+	if cfg.MaxSessions == 0 {
+		cfg.MaxSessions = 1000
+	}
+	if cfg.Pullers == 0 {
+		cfg.Pullers = 4
+	}
+	if cfg.DrainGrace == 0 {
+		cfg.DrainGrace = 20 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Worker{
+		cfg: cfg, bus: bus, reg: reg, store: store, driver: driver,
+		log:      cfg.Logger.With("worker", cfg.ID),
+		draining: make(chan struct{}), slots: make(chan struct{}, cfg.MaxSessions),
+		owned: map[holdfast.SessionRef]*owned{},
+	}
+}
+
+// ID returns the worker's identity, as session_claimed events name it.
+func (w *Worker) ID() string { return w.cfg.ID }
+
+// Active returns how many sessions the worker owns now.
+func (w *Worker) Active() int { return int(w.active.Load()) }
+
+// Run works until ctx ends, then drains: it takes no more, brings each session
+// to its next safe point or hands it over, and returns when nothing of its own
+// is left.
+func (w *Worker) Run(ctx context.Context) error {
+	gone, err := w.announce(ctx)
+	if err != nil {
+		return err
+	}
+	defer gone()
+
+	hard, kill := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer kill(nil)
+	var pullers sync.WaitGroup
+	for range w.cfg.Pullers {
+		pullers.Go(func() { w.pull(ctx, hard) })
+	}
+	pullers.Go(func() { w.supervise(ctx) })
+	<-ctx.Done()
+	close(w.draining)
+	pullers.Wait()
+
+	left := make(chan struct{})
+	go func() {
+		w.work.Wait()
+		close(left)
+	}()
+	grace := time.NewTimer(w.cfg.DrainGrace)
+	defer grace.Stop()
+	select {
+	case <-left:
+	case <-grace.C:
+		w.log.Info("drain: leaving sessions in the middle of a step", "sessions", w.Active())
+		kill(errDrained)
+		<-left
+	}
+	return nil
+}
+
+var errDrained = errors.New("the worker is shutting down")
+
+// announce makes the worker known, however long the bus takes to be there.
+func (w *Worker) announce(ctx context.Context) (func(), error) {
+	for {
+		stop, err := w.reg.Announce(context.WithoutCancel(ctx), w.cfg.ID)
+		if err == nil {
+			return stop, nil
+		}
+		w.log.Warn("announce the worker", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("announce the worker: %w", err)
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// pull takes one command after the other. ctx ends the taking, hard the work.
+func (w *Worker) pull(ctx, hard context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case w.slots <- struct{}{}:
+		}
+		d, err := w.bus.NextCommand(ctx)
+		if err != nil {
+			<-w.slots
+			if !errors.Is(err, ErrNoCommand) && ctx.Err() == nil {
+				w.log.Warn("take a command", "error", err)
+				select {
+				case <-ctx.Done():
+				case <-time.After(250 * time.Millisecond):
+				}
+			}
+			continue
+		}
+		w.work.Go(func() { w.dispatch(hard, d, func() { <-w.slots }) })
+	}
+}
+
+// dispatch brings a delivered command to the session's owner, or becomes it.
+func (w *Worker) dispatch(ctx context.Context, d Delivery, release func()) {
+	released := false
+	free := func() {
+		if !released {
+			released = true
+			release()
+		}
+	}
+	defer free()
+	c := d.Command
+	for attempt := range 20 {
+		if ctx.Err() != nil {
+			break
+		}
+		accepted, err := w.ask(ctx, c)
+		switch {
+		case err == nil && accepted:
+			w.ack(ctx, d)
+			return
+		case err == nil:
+			// The owner is leaving: it is gone in a moment.
+			w.pause(ctx, time.Duration(attempt)*5*time.Millisecond)
+			continue
+		}
+		if w.isDraining() {
+			break
+		}
+		o, err := w.claim(ctx, c)
+		switch {
+		case errors.Is(err, events.ErrConflict):
+			w.pause(ctx, time.Duration(attempt)*5*time.Millisecond)
+			continue // somebody else was quicker: it is the owner now
+		case errors.Is(err, errNothingToDo):
+			w.ack(ctx, d)
+			return
+		case errors.Is(err, events.ErrNoSession):
+			w.answer(c, events.Answer{Command: c.ID, Code: holdfast.CodeNotFound, Message: "no session " + c.SessionID})
+			w.ack(ctx, d)
+			return
+		case err != nil:
+			w.log.Warn("claim a session", "session", c.Session.String(), "error", err)
+			w.retry(d, time.Second)
+			return
+		}
+		settled := o.offer(c)
+		w.work.Go(func() {
+			defer release()
+			w.own(ctx, o)
+		})
+		released = true // the session has the slot now
+		if <-settled {
+			w.ack(ctx, d)
+			return
+		}
+	}
+	w.retry(d, 50*time.Millisecond)
+}
+
+// ask hands the command to the session's owner, here or elsewhere. ErrNobody or
+// a time-out says that there is none to be reached.
+func (w *Worker) ask(ctx context.Context, c events.Command) (accepted bool, err error) {
+	timeout := askTimeout
+	if c.Kind == events.KindWake {
+		timeout = askOrphan
+	}
+	actx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	w.mu.Lock()
+	o := w.owned[c.Session]
+	w.mu.Unlock()
+	if o != nil {
+		select {
+		case accepted := <-o.offer(c):
+			return accepted, nil
+		case <-o.gone:
+			return false, nil
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+	return w.bus.AskOwner(actx, c)
+}
+
+var errNothingToDo = errors.New("nothing to do")
+
+// claim makes this worker the session's owner.
+func (w *Worker) claim(ctx context.Context, c events.Command) (*owned, error) {
+	ref := c.Session
+	o := newOwned(w, ref)
+	w.mu.Lock()
+	if w.owned[ref] != nil {
+		w.mu.Unlock()
+		return nil, events.ErrConflict
+	}
+	w.owned[ref] = o
+	w.mu.Unlock()
+	ok := false
+	defer func() {
+		if !ok {
+			w.forget(o)
+		}
+	}()
+	tail, err := events.ReadTail(ctx, w.bus, w.store, ref)
+	if err != nil {
+		return nil, err
+	}
+	if tail.Seq == 0 {
+		return nil, events.ErrNoSession
+	}
+	reason := "command"
+	if c.Kind == events.KindWake {
+		reason = "orphaned"
+		if parked, err := w.restsParked(ctx, ref, tail); err != nil {
+			return nil, err
+		} else if parked {
+			return nil, errNothingToDo
+		}
+	}
+	// The note of ownership and the claim travel together; both are stored before
+	// anything is accepted.
+	marked := make(chan error, 1)
+	go func() { marked <- w.reg.Mark(ctx, w.cfg.ID, ref) }()
+	writer, _, err := events.Claim(ctx, w.bus, w.store, ref, tail, w.cfg.ID, reason)
+	if merr := <-marked; err == nil && merr != nil {
+		w.leave(writer)
+		err = fmt.Errorf("note the ownership: %w", merr)
+	}
+	if err != nil {
+		w.unmark(ref)
+		return nil, err
+	}
+	o.writer = writer
+	if o.stop, err = w.bus.Own(ref, o.ask); err != nil {
+		w.leave(writer)
+		w.unmark(ref)
+		return nil, fmt.Errorf("listen for the session's commands: %w", err)
+	}
+	w.active.Add(1)
+	ok = true
+	return o, nil
+}
+
+// restsParked reports whether the session's last event says that it is parked
+// and no command waits for it: then there is nothing to wake it for.
+func (w *Worker) restsParked(ctx context.Context, ref holdfast.SessionRef, tail events.Tail) (bool, error) {
+	pending, err := w.bus.Commands(ctx, ref, 0)
+	if err != nil {
+		return false, err
+	}
+	for _, q := range pending {
+		if q.Command.Kind != events.KindWake {
+			return false, nil
+		}
+	}
+	if tail.Pos == 0 {
+		info, err := w.store.Session(ctx, ref)
+		return err == nil && info.Worker == "" && (info.Status == events.StatusIdle || info.Status == events.StatusWaiting), err
+	}
+	st, err := w.bus.At(ctx, ref, tail.Pos)
+	if err != nil {
+		return false, err
+	}
+	f, err := events.DecodeFrame(st.Data)
+	if err != nil {
+		return false, err
+	}
+	last := f.Events[len(f.Events)-1].Type
+	return last == holdfast.TypeSessionParked || last == holdfast.TypeSessionCreated || last == holdfast.TypeSessionDeleted, nil
+}
+
+// own drives a claimed session until it is parked, handed over or lost.
+func (w *Worker) own(ctx context.Context, o *owned) {
+	err := w.driver.Drive(ctx, o.writer, o)
+	o.leave()
+	wake := false
+	switch {
+	case err == nil:
+	case errors.Is(err, events.ErrLost):
+		w.log.Info("another worker has the session", "session", o.ref.String())
+	case errors.Is(err, events.ErrHandedOver):
+		wake = true
+	case ctx.Err() != nil:
+		wake = true
+		w.handOver(o)
+	default:
+		w.log.Error("a session cannot go on", "session", o.ref.String(), "error", err)
+		w.pause(ctx, retryDelay)
+		wake = true
+	}
+	w.leave(o.writer)
+	w.forget(o)
+	w.active.Add(-1)
+	if wake {
+		w.wake(o.ref)
+	}
+	w.unmark(o.ref)
+}
+
+// handOver writes the last words of a session that is left in mid-step.
+func (w *Worker) handOver(o *owned) {
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	if _, err := o.writer.Add(ctx, "", &holdfast.SessionHandedOverEvent{Worker: w.cfg.ID, Reason: "shutting_down"}); err != nil {
+		return // somebody has it already
+	}
+	if err := o.writer.Flush(ctx); err != nil {
+		w.log.Warn("hand a session over", "session", o.ref.String(), "error", err)
+	}
+}
+
+// wake makes some worker look at the session. If it cannot be sent, the mark
+// stays and a supervisor finds it.
+func (w *Worker) wake(ref holdfast.SessionRef) {
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	c, err := events.NewCommand(ref, events.KindWake, "", nil)
+	if err == nil {
+		err = w.bus.Send(ctx, c)
+	}
+	if err != nil {
+		w.log.Warn("wake a session", "session", ref.String(), "error", err)
+	}
+}
+
+func (w *Worker) leave(writer *events.Writer) {
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	if err := writer.Close(ctx); err != nil && !errors.Is(err, events.ErrLost) {
+		w.log.Warn("close a session's log", "session", writer.Ref().String(), "error", err)
+	}
+}
+
+func (w *Worker) unmark(ref holdfast.SessionRef) {
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	if err := w.reg.Unmark(ctx, w.cfg.ID, ref); err != nil {
+		w.log.Warn("remove the note of ownership", "session", ref.String(), "error", err)
+	}
+}
+
+func (w *Worker) forget(o *owned) {
+	w.mu.Lock()
+	if w.owned[o.ref] == o {
+		delete(w.owned, o.ref)
+	}
+	w.mu.Unlock()
+	o.close()
+}
+
+func (w *Worker) isDraining() bool {
+	select {
+	case <-w.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+func (w *Worker) pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func (w *Worker) ack(ctx context.Context, d Delivery) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	if err := d.Ack(ctx); err != nil {
+		w.log.Debug("acknowledge a command; it will come again", "session", d.Command.Session.String(), "error", err)
+	}
+}
+
+func (w *Worker) retry(d Delivery, delay time.Duration) {
+	if err := d.Retry(delay); err != nil {
+		w.log.Debug("give a command back; it will come again", "session", d.Command.Session.String(), "error", err)
+	}
+}
+
+func (w *Worker) answer(c events.Command, a events.Answer) {
+	if c.Reply == "" {
+		return
+	}
+	if err := w.bus.Answer(c, a); err != nil {
+		w.log.Debug("answer a command; the caller will ask again", "session", c.Session.String(), "error", err)
+	}
+}
