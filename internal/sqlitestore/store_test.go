@@ -1,0 +1,31 @@
+package sqlitestore_test
+
+import (
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/events/eventstest"
+	"github.com/holdfast-run/holdfast/internal/sqlitestore"
+)
+
+func open(t testing.TB, path string) *sqlitestore.Store {
+	t.Helper()
+	s, err := sqlitestore.Open(t.Context(), path, sqlitestore.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestStore(t *testing.T) {
+	eventstest.Store(t, func(t *testing.T) events.Store {
+		return open(t, filepath.Join(t.TempDir(), "archive.db"))
+	})
+}
