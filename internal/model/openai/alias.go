@@ -1,0 +1,87 @@
+package openai
+
+import "sort"
+
+// Alias is a provider that is reached through this package.
+type Alias struct {
+	// BaseURL is used where the agent file gives none; "" means that it must.
+	BaseURL string
+	// KeyName is the secret that holds the key where the agent file names none by
+	// token_key; "" is a server that needs no key (one that is given is sent).
+	KeyName string
+	// Source is where the facts of the row come from.
+	Source string
+
+	quirks quirks
+}
+
+// quirks are the differences from the OpenAI API that the providers document.
+type quirks struct {
+	// maxTokens is the parameter for Config.MaxTokens, "" for max_tokens.
+	maxTokens string
+	// noStreamOptions: usage comes in the last chunk by itself, and the parameter
+	// is not in the API, which refuses unknown ones.
+	noStreamOptions bool
+	// endUser is the parameter for Request.EndUser, "" for none.
+	endUser string
+	// seed is the parameter for provider_opts.seed, "" for seed.
+	seed string
+	// azure: the key goes in the header api-key; with provider_opts.api_version the
+	// model is a deployment in the path.
+	azure bool
+}
+
+// Aliases are the providers of this package by their names in agent files. A
+// provider with another name is a custom one: it needs a base URL, and a key if
+// its server wants one.
+var Aliases = map[string]Alias{
+	"openai": {
+		BaseURL: "https://api.openai.com/v1", KeyName: "OPENAI_API_KEY",
+		Source: "https://platform.openai.com/docs/api-reference/chat/create: max_tokens is deprecated for max_completion_tokens, user for safety_identifier",
+		quirks: quirks{maxTokens: "max_completion_tokens", endUser: "safety_identifier"},
+	},
+	"azure": {
+		KeyName: "AZURE_API_KEY",
+		Source:  "https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle: base URL https://RESOURCE.openai.azure.com/openai/v1/ without api-version; before: /openai/deployments/NAME and api-version",
+		quirks:  quirks{endUser: "user", azure: true},
+	},
+	"mistral": {
+		BaseURL: "https://api.mistral.ai/v1", KeyName: "MISTRAL_API_KEY",
+		Source: "https://docs.mistral.ai/api/: no stream_options and no user in ChatCompletionStreamRequest; random_seed; unknown members answer 422 extra_forbidden",
+		quirks: quirks{noStreamOptions: true, seed: "random_seed"},
+	},
+	"xai": {
+		BaseURL: "https://api.x.ai/v1", KeyName: "XAI_API_KEY",
+		Source: "https://docs.x.ai/docs/api-reference: max_tokens; reasoning tokens are counted beside completion_tokens",
+	},
+	"nebius": {
+		BaseURL: "https://api.studio.nebius.com/v1", KeyName: "NEBIUS_API_KEY",
+		Source: "https://docs.nebius.com/studio/inference/quickstart",
+	},
+	"requesty": {
+		BaseURL: "https://router.requesty.ai/v1", KeyName: "REQUESTY_API_KEY",
+		Source: "https://docs.requesty.ai/quickstart",
+	},
+	"minimax": {
+		BaseURL: "https://api.minimax.io/v1", KeyName: "MINIMAX_API_KEY",
+		Source: "https://platform.minimax.io/docs/api-reference/text-openai-api",
+	},
+	"ollama": {
+		BaseURL: "http://localhost:11434/v1",
+		Source:  "https://docs.ollama.com/api/openai-compatibility: stream_options.include_usage, reasoning_effort, max_tokens; the key is ignored",
+	},
+	"dmr": {
+		BaseURL: "http://localhost:12434/engines/v1",
+		Source:  "https://docs.docker.com/ai/model-runner/api-reference/: TCP port 12434 on the host, http://model-runner.docker.internal/engines/v1 in containers",
+	},
+}
+
+// AliasNames lists the names of Aliases in order.
+func AliasNames() []string {
+	names := make([]string, 0, len(Aliases))
+	for name := range Aliases {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
+}

@@ -1,0 +1,184 @@
+package openai
+
+import (
+	"encoding/json"
+	"regexp"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/model"
+)
+
+// chatRequest composes the body of POST /chat/completions.
+func (m *Model) chatRequest(req *model.Request) ([]byte, error) {
+	b := make([]byte, 0, len(m.set.fixed)+requestSize(req))
+	b = append(b, m.set.fixed...)
+	b = append(b, `,"messages":[`...)
+	for i := range req.Messages {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		var err error
+		if b, err = m.chatMessage(b, &req.Messages[i]); err != nil {
+			return nil, err
+		}
+	}
+	b = append(b, ']')
+	if len(req.Tools) > 0 {
+		b = append(b, `,"tools":[`...)
+		for i := range req.Tools {
+			t := &req.Tools[i]
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, `{"type":"function","function":{"name":`...)
+			b = appendString(b, t.Name)
+			if t.Description != "" {
+				b = appendString(append(b, `,"description":`...), t.Description)
+			}
+			b = append(b, `,"parameters":`...)
+			var err error
+			if b, err = appendSchema(b, t); err != nil {
+				return nil, err
+			}
+			b = append(b, `}}`...)
+		}
+		b = append(b, ']')
+		b = append(b, m.set.withTools...)
+	}
+	if so := req.StructuredOutput; so != nil {
+		b = append(b, `,"response_format":{"type":"json_schema","json_schema":`...)
+		var err error
+		if b, err = appendFormat(append(b, '{'), so); err != nil {
+			return nil, err
+		}
+		b = append(b, `}}`...)
+	}
+	if p := m.set.alias.quirks.endUser; p != "" && req.EndUser != "" {
+		b = append(appendString(append(b, ','), p), ':')
+		b = appendString(b, req.EndUser)
+	}
+	return append(b, '}'), nil
+}
+
+// requestSize guesses how long the body gets.
+func requestSize(req *model.Request) int {
+	n := 1 << 10
+	for i := range req.Messages {
+		n += 128 + len(req.Messages[i].Content)*9/8
+		for j := range req.Messages[i].ToolCalls {
+			n += 128 + len(req.Messages[i].ToolCalls[j].Function.Arguments)*9/8
+		}
+	}
+	for i := range req.Tools {
+		n += 96 + len(req.Tools[i].Description) + len(req.Tools[i].Parameters)
+	}
+	return n
+}
+
+func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
+	if len(msg.Parts) > 0 && msg.Role != holdfast.RoleUser {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s takes images only in messages of the user", m.cfg.Provider)
+	}
+	b = append(b, `{"role":`...)
+	b = appendString(b, string(msg.Role))
+	switch msg.Role {
+	case holdfast.RoleAssistant:
+		// Without tool calls the content must be there, even empty.
+		if msg.Content != "" || len(msg.ToolCalls) == 0 {
+			b = appendString(append(b, `,"content":`...), msg.Content)
+		}
+		if h := m.set.reasoningHistory; h != "" && msg.ReasoningContent != "" {
+			b = append(appendString(append(b, ','), h), ':')
+			b = appendString(b, msg.ReasoningContent)
+		}
+		if len(msg.ToolCalls) > 0 {
+			b = append(b, `,"tool_calls":[`...)
+			for i := range msg.ToolCalls {
+				if i > 0 {
+					b = append(b, ',')
+				}
+				c := &msg.ToolCalls[i]
+				b = appendString(append(b, `{"id":`...), c.ID)
+				b = appendString(append(b, `,"type":"function","function":{"name":`...), c.Function.Name)
+				b = appendString(append(b, `,"arguments":`...), arguments(c))
+				b = append(b, `}}`...)
+			}
+			b = append(b, ']')
+		}
+	case holdfast.RoleTool:
+		b = appendString(append(b, `,"tool_call_id":`...), msg.ToolCallID)
+		b = appendString(append(b, `,"content":`...), msg.Content)
+	default:
+		if len(msg.Parts) == 0 {
+			b = appendString(append(b, `,"content":`...), msg.Content)
+			break
+		}
+		b = append(b, `,"content":[`...)
+		if msg.Content != "" {
+			b = appendString(append(b, `{"type":"text","text":`...), msg.Content)
+			b = append(b, `},`...)
+		}
+		for i := range msg.Parts {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			p := &msg.Parts[i]
+			if p.ImageURL == nil {
+				b = appendString(append(b, `{"type":"text","text":`...), p.Text)
+				b = append(b, '}')
+				continue
+			}
+			b = appendString(append(b, `{"type":"image_url","image_url":{"url":`...), p.ImageURL.URL)
+			if p.ImageURL.Detail != "" {
+				b = appendString(append(b, `,"detail":`...), p.ImageURL.Detail)
+			}
+			b = append(b, `}}`...)
+		}
+		b = append(b, ']')
+	}
+	return append(b, '}'), nil
+}
+
+// arguments are a call's arguments as the model wrote them, {} for none.
+func arguments(c *holdfast.ToolCall) string {
+	if c.Function.Arguments == "" {
+		return "{}"
+	}
+	return c.Function.Arguments
+}
+
+// appendSchema appends the parameters of a tool, whole.
+func appendSchema(b []byte, t *model.Tool) ([]byte, error) {
+	if len(t.Parameters) == 0 {
+		return append(b, `{"type":"object","properties":{}}`...), nil
+	}
+	if !json.Valid(t.Parameters) {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the parameters of the tool %q are not JSON", t.Name)
+	}
+	return append(b, t.Parameters...), nil
+}
+
+// nameRunes are what the name of a format must not contain (OpenAI's reference:
+// a-z, A-Z, 0-9, underscores and dashes, 64 at most).
+var nameRunes = regexp.MustCompile(`[^a-zA-Z0-9_-]+`)
+
+// appendFormat appends the members that describe structured output; both APIs
+// share them.
+func appendFormat(b []byte, so *model.StructuredOutput) ([]byte, error) {
+	name := nameRunes.ReplaceAllString(so.Name, "_")
+	if name == "" {
+		name = "answer"
+	}
+	b = appendString(append(b, `"name":`...), name[:min(len(name), 64)])
+	if so.Description != "" {
+		b = appendString(append(b, `,"description":`...), so.Description)
+	}
+	if !json.Valid(so.Schema) {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the schema of structured_output %q is not JSON", so.Name)
+	}
+	b = append(append(b, `,"schema":`...), so.Schema...)
+	if so.Strict {
+		b = append(b, `,"strict":true`...)
+	}
+	return b, nil
+}

@@ -1,0 +1,288 @@
+package openai
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/model"
+)
+
+// responsesEvent is what is read of the events of the responses API. Types that
+// are not mentioned in event tell nothing that a chunk could carry.
+type responsesEvent struct {
+	Type        string          `json:"type"`
+	OutputIndex int             `json:"output_index"`
+	Delta       json.RawMessage `json:"delta"`
+	Item        json.RawMessage `json:"item"`
+	Response    *responsesEnd   `json:"response"`
+}
+
+type responsesItem struct {
+	Type      string `json:"type"`
+	CallID    string `json:"call_id"`
+	Name      string `json:"name"`
+	Arguments string `json:"arguments"`
+	Content   []struct {
+		Type    string `json:"type"`
+		Text    string `json:"text"`
+		Refusal string `json:"refusal"`
+	} `json:"content"`
+}
+
+type responsesEnd struct {
+	Model      string          `json:"model"`
+	Error      json.RawMessage `json:"error"`
+	Incomplete *struct {
+		Reason string `json:"reason"`
+	} `json:"incomplete_details"`
+	Usage *responsesUsage `json:"usage"`
+}
+
+type responsesUsage struct {
+	Input        int64 `json:"input_tokens"`
+	Output       int64 `json:"output_tokens"`
+	InputDetails struct {
+		Cached     int64 `json:"cached_tokens"`
+		CacheWrite int64 `json:"cache_write_tokens"`
+	} `json:"input_tokens_details"`
+	OutputDetails struct {
+		Reasoning int64 `json:"reasoning_tokens"`
+	} `json:"output_tokens_details"`
+}
+
+// outputItem is an item of the answer under way.
+type outputItem struct {
+	kind   string
+	callID string
+	deltas bool // something of it has been handed out
+}
+
+// responsesDecoder reads the events of one response.
+type responsesDecoder struct {
+	m         *Model
+	items     map[int]*outputItem
+	kept      map[int]opaqueItem // finished items by output index
+	called    bool
+	reasoned  bool // reasoning text has been handed out
+	modelSaid bool
+	model     string
+}
+
+func newResponsesDecoder(m *Model) *responsesDecoder {
+	return &responsesDecoder{m: m, items: map[int]*outputItem{}, kept: map[int]opaqueItem{}}
+}
+
+// complete is never true: this API always sends a last event.
+func (d *responsesDecoder) complete() bool { return false }
+
+// finish has nothing left: the last event carries all.
+func (d *responsesDecoder) finish(func(model.Chunk) error) error { return nil }
+
+func (d *responsesDecoder) event(data []byte, yield func(model.Chunk) error) (bool, error) {
+	if bytes.HasPrefix(data, doneMark) {
+		return false, nil // some gateways add it; the last event says more
+	}
+	var e responsesEvent
+	if err := json.Unmarshal(data, &e); err != nil {
+		return false, d.m.garbage(fmt.Errorf("%w: %w", errGarbage, err))
+	}
+	y := func(c model.Chunk) error {
+		if !d.modelSaid && d.model != "" {
+			d.modelSaid, c.Model = true, d.model
+		}
+		return yield(c)
+	}
+	switch e.Type {
+	case "response.created", "response.in_progress":
+		if e.Response != nil && d.model == "" {
+			d.model = e.Response.Model
+		}
+	case "response.output_text.delta", "response.refusal.delta",
+		"response.reasoning_text.delta", "response.reasoning_summary_text.delta",
+		"response.function_call_arguments.delta":
+		return false, d.delta(&e, y)
+	case "response.reasoning_summary_part.added":
+		// Parts of a summary are paragraphs; without a break they would run together.
+		if d.reasoned {
+			return false, y(model.Chunk{Reasoning: "\n\n"})
+		}
+	case "response.output_item.added":
+		return false, d.added(&e, y)
+	case "response.output_item.done":
+		return false, d.done(&e, y)
+	case "response.completed", "response.incomplete":
+		return true, d.end(&e, y)
+	case "response.failed":
+		body := json.RawMessage("{}")
+		if e.Response != nil && len(e.Response.Error) > 0 {
+			body = e.Response.Error
+		}
+		return false, d.m.failure(0, nil, body).Err()
+	case "error":
+		message, _, code := parseError(data)
+		return false, d.m.classify(0, nil, message, "", code).Err()
+	case "":
+		if message, _, _ := parseError(data); message != "" {
+			return false, d.m.failure(0, nil, data).Err()
+		}
+	}
+	return false, nil
+}
+
+func (d *responsesDecoder) item(index int) *outputItem {
+	it := d.items[index]
+	if it == nil {
+		it = &outputItem{}
+		d.items[index] = it
+	}
+	return it
+}
+
+func (d *responsesDecoder) delta(e *responsesEvent, yield func(model.Chunk) error) error {
+	var t flexText
+	if err := t.UnmarshalJSON(e.Delta); err != nil {
+		return d.m.garbage(fmt.Errorf("%w: %w", errGarbage, err))
+	}
+	if t.text == "" {
+		return nil
+	}
+	it := d.item(e.OutputIndex)
+	switch e.Type {
+	case "response.output_text.delta":
+		it.deltas = true
+		return yield(model.Chunk{Text: t.text})
+	case "response.refusal.delta":
+		it.deltas = true
+		return yield(model.Chunk{Text: t.text, Refusal: true})
+	case "response.function_call_arguments.delta":
+		if it.callID == "" {
+			return d.m.garbage(errNoName)
+		}
+		it.deltas = true
+		return yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(it.callID, "", t.text)}})
+	}
+	d.reasoned = true
+	return yield(model.Chunk{Reasoning: t.text})
+}
+
+// begin announces a function call once.
+func (d *responsesDecoder) begin(it *outputItem, w *responsesItem, args string, yield func(model.Chunk) error) error {
+	if w.Name == "" {
+		return d.m.garbage(errNoName)
+	}
+	it.kind, it.callID = w.Type, w.CallID
+	if it.callID == "" {
+		it.callID = "call_" + strings.ReplaceAll(holdfast.NewID(), "-", "")
+	}
+	it.deltas = args != ""
+	d.called = true
+	return yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(it.callID, w.Name, args)}})
+}
+
+func (d *responsesDecoder) added(e *responsesEvent, yield func(model.Chunk) error) error {
+	var w responsesItem
+	if err := json.Unmarshal(e.Item, &w); err != nil {
+		return d.m.garbage(fmt.Errorf("%w: %w", errGarbage, err))
+	}
+	if w.Type == "function_call" {
+		return d.begin(d.item(e.OutputIndex), &w, "", yield)
+	}
+	return nil
+}
+
+// done reads a finished item: what must go back with the next call, and what no
+// delta has brought.
+func (d *responsesDecoder) done(e *responsesEvent, yield func(model.Chunk) error) error {
+	var w responsesItem
+	if err := json.Unmarshal(e.Item, &w); err != nil {
+		return d.m.garbage(fmt.Errorf("%w: %w", errGarbage, err))
+	}
+	it := d.item(e.OutputIndex)
+	switch w.Type {
+	case "reasoning":
+		if d.m.set.reasoning {
+			d.kept[e.OutputIndex] = opaqueItem{Type: w.Type, Item: slices.Clone(e.Item)}
+		}
+	case "message":
+		d.kept[e.OutputIndex] = opaqueItem{Type: w.Type}
+		if it.deltas {
+			return nil
+		}
+		var c model.Chunk
+		for _, p := range w.Content {
+			c.Text += p.Text + p.Refusal
+			c.Refusal = c.Refusal || p.Refusal != ""
+		}
+		if c.Text != "" {
+			it.deltas = true
+			return yield(c)
+		}
+	case "function_call":
+		var err error
+		switch {
+		case it.callID == "":
+			err = d.begin(it, &w, w.Arguments, yield)
+		case !it.deltas && w.Arguments != "":
+			it.deltas = true
+			err = yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(it.callID, "", w.Arguments)}})
+		}
+		d.kept[e.OutputIndex] = opaqueItem{Type: w.Type, CallID: it.callID}
+		return err
+	}
+	return nil
+}
+
+// end hands out the reason of the end, the usage, and what goes back.
+func (d *responsesDecoder) end(e *responsesEvent, yield func(model.Chunk) error) error {
+	c := model.Chunk{FinishReason: "stop"}
+	if d.called {
+		c.FinishReason = "tool_calls"
+	}
+	if r := e.Response; r != nil {
+		if d.model == "" {
+			d.model = r.Model
+		}
+		if r.Incomplete != nil {
+			switch r.Incomplete.Reason {
+			case "content_filter":
+				c.FinishReason = "content_filter"
+			default: // max_output_tokens, and whatever else ends an answer early
+				c.FinishReason = "length"
+			}
+		}
+		if u := r.Usage; u != nil && d.m.trackUsage() {
+			c.Usage = &model.Usage{
+				InputTokens: u.Input, OutputTokens: u.Output, CachedInputTokens: u.InputDetails.Cached,
+				CacheWriteTokens: u.InputDetails.CacheWrite, ReasoningTokens: u.OutputDetails.Reasoning,
+			}
+		}
+	}
+	var err error
+	if c.Opaque, err = d.opaque(); err != nil {
+		return d.m.garbage(err)
+	}
+	return yield(c)
+}
+
+// opaque is nil for an answer without reasoning: its order then does not matter.
+func (d *responsesDecoder) opaque() (json.RawMessage, error) {
+	o := opaque{API: "responses"}
+	indexes := make([]int, 0, len(d.kept))
+	reasoning := false
+	for i, item := range d.kept {
+		indexes = append(indexes, i)
+		reasoning = reasoning || item.Type == "reasoning"
+	}
+	if !reasoning {
+		return nil, nil
+	}
+	slices.Sort(indexes)
+	for _, i := range indexes {
+		o.Items = append(o.Items, d.kept[i])
+	}
+	return json.Marshal(o)
+}
