@@ -1,0 +1,115 @@
+package archtest
+
+const module = "github.com/holdfast-run/holdfast"
+
+// layer is a floor of the building. Arrows point down.
+type layer string
+
+const (
+	words     layer = "words"     // package holdfast, the vocabulary
+	log       layer = "log"       // internal/events
+	core      layer = "core"      // nouns of the domain; they define the interfaces they need
+	adapter   layer = "adapter"   // named after a technology
+	settings  layer = "settings"  // internal/config
+	telemetry layer = "telemetry" // internal/telemetry
+	wiring    layer = "wiring"    // internal/app
+	program   layer = "program"   // cmd/…
+	client    layer = "client"    // the public client
+	support   layer = "support"   // packages for tests: …test, testenv, testdata
+)
+
+// layers says where each folder belongs; the longest path that fits counts. A
+// new folder under internal needs a line here, so that somebody thinks about it.
+var layers = map[string]layer{
+	"":                     words,
+	"client":               client,
+	"cmd":                  program,
+	"examples":             program,
+	"internal/events":      log,
+	"internal/agent":       core,
+	"internal/model":       core,
+	"internal/oauth":       core,
+	"internal/recorder":    core,
+	"internal/runtime":     core,
+	"internal/tenant":      core,
+	"internal/tool":        core,
+	"internal/worker":      core,
+	"internal/console":     adapter,
+	"internal/httpapi":     adapter,
+	"internal/natsbus":     adapter,
+	"internal/pgstore":     adapter,
+	"internal/sqlitestore": adapter,
+	"internal/model/*":     adapter,
+	"internal/tool/*":      adapter,
+	"internal/config":      settings,
+	"internal/telemetry":   telemetry,
+	"internal/app":         wiring,
+	"internal/archtest":    support,
+	"internal/testenv":     support,
+}
+
+// imports says what each layer may import of this module, besides itself where
+// sideways lists it.
+var imports = map[layer]struct {
+	may    []layer
+	reason string
+}{
+	words:     {nil, "everybody shares the words, so they depend on nobody"},
+	log:       {[]layer{words}, "the log is below all who read and write it"},
+	core:      {[]layer{words, log}, "core packages define the interfaces that they need instead of importing who fulfils them"},
+	adapter:   {[]layer{words, log, core, telemetry}, "adapters never import each other: a technology can be replaced by itself"},
+	settings:  {[]layer{words}, "settings are plain values"},
+	telemetry: {[]layer{words}, "telemetry is below all who measure"},
+	wiring:    {[]layer{words, log, core, adapter, settings, telemetry}, "the composition root knows everyone"},
+	program:   {[]layer{words, wiring, settings, telemetry}, "a program is flags, configuration and the composition root"},
+	client:    {[]layer{words}, "users get the client and the words, nothing of the inside"},
+	support:   {[]layer{words, log, core, adapter, settings, telemetry, wiring, client, support}, "support for tests may use everything but programs"},
+}
+
+// sideways lists single imports beyond the layers.
+var sideways = []struct{ from, to, reason string }{
+	{"internal/runtime", "internal/agent", "the loop runs an agent"},
+	{"internal/runtime", "internal/model", "the loop asks a model"},
+	{"internal/runtime", "internal/tool", "the loop calls tools"},
+	{"cmd/holdfast", "client", "the command line speaks to a server"},
+}
+
+// maxDepth is the longest chain of imports inside the module that starts at a
+// program. What is deep is hard to follow and slow to build.
+const maxDepth = 5
+
+// technologies says which folders may import a library outside of tests. Who is
+// not listed goes through the interface of the listed ones.
+var technologies = []struct {
+	library string
+	users   []string
+	reason  string
+}{
+	{"github.com/nats-io/nats.go", []string{"internal/natsbus"}, "one place spells subjects and configures streams"},
+	{"github.com/nats-io/nats-server/v2", []string{"internal/natsbus/server"}, "one place embeds the server"},
+	{"github.com/jackc/pgx/v5", []string{"internal/pgstore"}, "SQL of Postgres is in one place"},
+	{"modernc.org/sqlite", []string{"internal/sqlitestore"}, "SQL of SQLite is in one place"},
+	{"github.com/pressly/goose/v3", []string{"internal/pgstore", "internal/sqlitestore"}, "migrations belong to the stores"},
+	{"github.com/danielgtaylor/huma/v2", []string{"internal/httpapi"}, "routes are in one place"},
+	{"github.com/openai/openai-go/v3", []string{"internal/model/openai"}, "a provider's SDK stays in its adapter"},
+	{"github.com/mark3labs/mcp-go", []string{"internal/tool/mcptool", "internal/oauth"}, "the wire format of MCP is no concern of the loop"},
+	{"github.com/spf13/cobra", []string{"cmd/holdfast"}, "the server programs have no subcommands"},
+	{"go.opentelemetry.io/otel/sdk", []string{"internal/telemetry"}, "exporters are configured in one place; the API of OpenTelemetry is for all"},
+	{"go.opentelemetry.io/contrib/exporters", []string{"internal/telemetry"}, "exporters are configured in one place"},
+}
+
+// wordsLibraries are all that the vocabulary may import beyond the standard
+// library.
+var wordsLibraries = []string{"github.com/google/uuid"}
+
+// bannedNames say nothing about what is inside.
+var bannedNames = []string{
+	"base", "common", "helper", "helpers", "lib", "misc", "models", "shared", "types", "util", "utils",
+}
+
+// maxLines is where a file certainly has more than one subject. Generated files
+// are exempt.
+const maxLines = 700
+
+// unfinished are marks of work that was left for later.
+var unfinished = []string{"TO" + "DO", "FIX" + "ME", "XX" + "X"}
