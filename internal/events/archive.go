@@ -294,15 +294,15 @@ func withoutNUL(s string) string {
 }
 
 // EncodeMetadata is the stored form of a row's Metadata, "" for none.
-func EncodeMetadata(m map[string]string) (string, error) {
+func EncodeMetadata(m map[string]string) string {
 	if len(m) == 0 {
-		return "", nil
+		return ""
 	}
 	b, err := json.Marshal(m)
 	if err != nil {
-		return "", fmt.Errorf("encode metadata: %w", err)
+		panic(fmt.Sprintf("events: a map of strings cannot be encoded: %v", err))
 	}
-	return string(b), nil
+	return string(b)
 }
 
 // DecodeMetadata reads what [EncodeMetadata] wrote.

@@ -146,10 +146,6 @@ func storePlan(ctx context.Context, tx *sql.Tx, p *events.Plan) error {
 				return fmt.Errorf("store events of %s: %w", r.Session, err)
 			}
 		}
-		metadata, err := events.EncodeMetadata(r.Metadata)
-		if err != nil {
-			return fmt.Errorf("store session %s: %w", r.Session, err)
-		}
 		stmt := update
 		if p.New[i] {
 			stmt = insert
@@ -157,7 +153,7 @@ func storePlan(ctx context.Context, tx *sql.Tx, p *events.Plan) error {
 		if _, err := stmt.ExecContext(ctx, r.Session.Tenant, r.Session.Session, int64(r.Head.Seq), int64(r.Head.Epoch),
 			r.CreatedAt.UnixMicro(), r.UpdatedAt.UnixMicro(), r.NumMessages, r.InputTokens, r.OutputTokens, r.Cost,
 			int64(r.ForkSeq), r.Loose, r.ToolsApproved, r.Deleted, r.Purged, r.Compactable(), r.Title, r.Agent, r.Status,
-			r.Waiting, r.Worker, r.Run, r.ForkOf, metadata); err != nil {
+			r.Waiting, r.Worker, r.Run, r.ForkOf, events.EncodeMetadata(r.Metadata)); err != nil {
 			return fmt.Errorf("store session %s: %w", r.Session, err)
 		}
 	}

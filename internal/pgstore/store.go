@@ -1,0 +1,182 @@
+// Package pgstore keeps the log in Postgres 15 to 18. It promises what
+// [events.Store], [events.Maintainer] and [tool.MemoryStore] promise.
+//
+// What a method has returned without an error is committed, as durable as the
+// server's synchronous_commit says. Nothing is retried in silence: a lost
+// connection, a full pool, a server that shuts down are errors with
+// CodeUnavailable, and the caller knows best whether to come again. No statement
+// runs for longer than 30 s, unless the DSN has a statement_timeout of its own.
+//
+// Each transaction names the tenant for which it acts, and row level security,
+// forced for the owner of the tables too, keeps it there. Superusers pass by it:
+// connect as a role that is none.
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/events"
+)
+
+const (
+	connectTimeout   = 5 * time.Second
+	statementTimeout = "30s"
+	// idleTimeout ends a transaction whose process froze, so that it does not keep
+	// other recorders from the cursor.
+	idleTimeout = "10s"
+	// callTimeout is when a call gives up on a server that does not even answer
+	// that a statement timed out.
+	callTimeout = 40 * time.Second
+	// everyone is the tenant of a transaction that acts for all of them.
+	everyone = "*"
+)
+
+// Options are the settings of a [Store]. Limits of the pool and time-outs are
+// parameters of the DSN: pool_max_conns (default: the number of CPUs, at least
+// 4), connect_timeout (5 s), statement_timeout (30 s).
+type Options struct {
+	// Logger gets what was stored although it could not be understood. Default:
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+// Store is the archive in a Postgres database. Make one with [Open].
+type Store struct {
+	pool *pgxpool.Pool
+	log  *slog.Logger
+
+	unprojected atomic.Int64
+}
+
+var (
+	_ events.Store      = (*Store)(nil)
+	_ events.Maintainer = (*Store)(nil)
+)
+
+// Open connects to the database and checks its schema. A schema older than this
+// program is an error that says to run `holdfast migrate`; a newer one is fine,
+// since schemas only grow.
+func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		// The error has the DSN in it, without its password.
+		return nil, holdfast.WrapError(holdfast.CodeInvalid, err, "the address of the database cannot be understood")
+	}
+	setDefaults(cfg.ConnConfig, statementTimeout)
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, wrap(ctx, err, "connect to the database")
+	}
+	s := &Store{pool: pool, log: o.Logger}
+	if err := s.checkVersion(ctx); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// setDefaults fills in what the DSN leaves open.
+func setDefaults(cfg *pgx.ConnConfig, timeout string) {
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectTimeout
+	}
+	for name, value := range map[string]string{
+		"application_name":                    "holdfast",
+		"statement_timeout":                   timeout,
+		"idle_in_transaction_session_timeout": idleTimeout,
+	} {
+		if _, ok := cfg.RuntimeParams[name]; !ok {
+			cfg.RuntimeParams[name] = value
+		}
+	}
+}
+
+// Close waits for calls that run and closes all connections.
+func (s *Store) Close() error {
+	s.pool.Close()
+	return nil
+}
+
+// Unprojected returns how many events this process archived without being able
+// to project them into their session's row.
+func (s *Store) Unprojected() int64 { return s.unprojected.Load() }
+
+// send runs the statements that queue adds in one round trip, as one transaction
+// that acts for the tenant.
+func (s *Store) send(ctx context.Context, tenant, doing string, queue func(b *pgx.Batch)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, errNoAnswer)
+	defer cancel()
+	b := &pgx.Batch{}
+	queueTenant(b, tenant)
+	queue(b)
+	return wrap(ctx, s.pool.SendBatch(ctx, b).Close(), doing)
+}
+
+// queueTenant makes the transaction of a batch act for the tenant, until its end.
+func queueTenant(b *pgx.Batch, tenant string) {
+	b.Queue(`SELECT set_config('holdfast.tenant', $1, true)`, tenant)
+}
+
+var errNoAnswer = errors.New("the database does not answer")
+
+// wrap says what was being done and classifies the failure.
+func wrap(ctx context.Context, err error, doing string) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		if cause := context.Cause(ctx); !errors.Is(cause, errNoAnswer) {
+			// A call that is cut off fails in many ways; this is the one cause.
+			return fmt.Errorf("%s: %w", doing, cause)
+		}
+	}
+	full := fmt.Errorf("%s: %w", doing, err)
+	if holdfast.CodeOf(err) != holdfast.CodeInternal {
+		return full
+	}
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		switch pg.Code[:min(2, len(pg.Code))] {
+		case "08", "53", "40", "55": // connection, resources, rollback by a conflict, locks
+			return unavailable(full)
+		}
+		switch pg.Code {
+		case "57P01", "57P02", "57P03", "57P05", "25P03", "25006": // shut down, starting up, idle too long, a standby
+			return unavailable(full)
+		case "57014":
+			return holdfast.WrapError(holdfast.CodeTimeout, full, "the database took too long")
+		}
+		return full
+	}
+	for _, kind := range []error{events.ErrCursorMoved, events.ErrGap, events.ErrNoSession, events.ErrCorrupt, pgx.ErrNoRows} {
+		if errors.Is(err, kind) {
+			return full
+		}
+	}
+	if isScanError(err) {
+		return full
+	}
+	// What is left comes from the connection, or from waiting for one.
+	return unavailable(full)
+}
+
+func isScanError(err error) bool {
+	e := pgx.ScanArgError{}
+	return errors.As(err, &e)
+}
+
+func unavailable(err error) error {
+	return holdfast.WrapError(holdfast.CodeUnavailable, err, "the database is not available")
+}

@@ -1,0 +1,37 @@
+package pgstore_test
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/events/eventstest"
+	"github.com/holdfast-run/holdfast/internal/pgstore"
+	"github.com/holdfast-run/holdfast/internal/testenv"
+)
+
+var quiet = pgstore.Options{Logger: slog.New(slog.DiscardHandler)}
+
+// open migrates the database and opens it.
+func open(t testing.TB, dsn string) *pgstore.Store {
+	t.Helper()
+	if err := pgstore.Migrate(t.Context(), dsn, quiet); err != nil {
+		t.Fatal(err)
+	}
+	s, err := pgstore.Open(t.Context(), dsn, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestStore(t *testing.T) {
+	eventstest.Store(t, func(t *testing.T) events.Store {
+		return open(t, testenv.Postgres(t))
+	})
+}
