@@ -226,25 +226,30 @@ func plainStyle(n *yaml.Node) {
 	}
 }
 
-// mendAnchors sees to it that every alias has its anchor before it: the anchor
-// may have been in what was removed.
+// mendAnchors sees to it that every alias finds, before it and under its name,
+// what it stands for: that may have been in what was removed, or the alias may be
+// in a copy that stands behind another anchor of the same name.
 func mendAnchors(doc *yaml.Node) {
-	seen := map[*yaml.Node]*yaml.Node{} // where an anchor was → where it is now
+	moved := map[*yaml.Node]*yaml.Node{} // where an anchor was → where it is now
+	named := map[string]*yaml.Node{}     // what a name stands for at this place
 	var walk func(slot **yaml.Node)
 	walk = func(slot **yaml.Node) {
 		n := *slot
 		if n.Kind == yaml.AliasNode {
-			if now := seen[n.Alias]; now != nil {
+			now := moved[n.Alias]
+			if now != nil && named[now.Anchor] == now {
 				n.Alias = now
 				return
 			}
 			c := clone(n.Alias)
-			c.Anchor = n.Alias.Anchor
-			seen[n.Alias] = c
-			*slot = c
-			n = c
+			c.Anchor = ""
+			if now == nil {
+				c.Anchor = n.Value
+				moved[n.Alias], named[n.Value] = c, c
+			}
+			*slot, n = c, c
 		} else if n.Anchor != "" {
-			seen[n] = n
+			moved[n], named[n.Anchor] = n, n
 		}
 		for i := range n.Content {
 			walk(&n.Content[i])

@@ -131,6 +131,30 @@ agents:
 	}
 }
 
+// A name that is an anchor twice stands for the nearer one before it. What a
+// patch moves behind another anchor of the same name keeps its meaning.
+func TestMergeAnchorsOfOneName(t *testing.T) {
+	const file = `a: &x [1]
+b: &y {k: *x, l: 1}
+c: &x [2]
+d: *y
+e: *x
+`
+	got, err := Merge([]byte(file), map[string]any{"d": map[string]any{"l": 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `a: &x [1]
+b: &y {k: *x, l: 1}
+c: &x [2]
+d: {k: [1], l: 2}
+e: *x
+`
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestMergeRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		name, file string

@@ -106,7 +106,7 @@ func (r rule) matches(c call, v Verdict) bool {
 		if !cond.pattern.MatchString(text) {
 			return false
 		}
-		if v == Allow && cond.single && strings.ContainsAny(text, ";&|`<>()\n\r") || v == Allow && cond.single && strings.Contains(text, "$") {
+		if v == Allow && cond.single && strings.ContainsAny(text, ";&|`$<>()\n\r") {
 			return false
 		}
 	}

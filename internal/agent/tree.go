@@ -114,6 +114,12 @@ func (x *expander) expand(n *yaml.Node, depth int) *yaml.Node {
 		return n
 	}
 	out := &yaml.Node{Kind: n.Kind, Tag: n.ShortTag(), Value: n.Value, Line: n.Line, Column: n.Column}
+	if !strings.HasPrefix(out.Tag, "!!") || out.Tag == "!!binary" {
+		// A tag such as !include means something to the program that knows it; taken
+		// as plain text the value would say something else.
+		x.fail(n, "the tag %s is not known; remove it", n.Tag)
+		return n
+	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		x.mapping(n, out, depth)
