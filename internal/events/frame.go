@@ -46,8 +46,13 @@ const (
 	maxPlain = 64 << 20
 )
 
-// ErrCorrupt is wrapped by the errors of [DecodeFrame].
-var ErrCorrupt = errors.New("corrupt frame")
+// Errors of [DecodeFrame].
+var (
+	// ErrCorrupt is wrapped by all of them.
+	ErrCorrupt = errors.New("corrupt frame")
+	// ErrNewer says that a newer version of this program can read the frame.
+	ErrNewer = errors.New("the frame is newer than this program")
+)
 
 // Frame is one or more consecutive events of one session.
 type Frame struct {
@@ -185,8 +190,11 @@ func DecodeFrame(data []byte) (Frame, error) {
 	if len(data) < 3 || data[0] != frameMagic {
 		return Frame{}, fmt.Errorf("%w: no magic", ErrCorrupt)
 	}
-	if data[1] != frameVersion {
-		return Frame{}, fmt.Errorf("%w: version %d is newer than this program", ErrCorrupt, data[1])
+	if data[1] > frameVersion {
+		return Frame{}, fmt.Errorf("%w: %w: version %d", ErrCorrupt, ErrNewer, data[1])
+	}
+	if data[1] < frameVersion {
+		return Frame{}, fmt.Errorf("%w: version %d never was", ErrCorrupt, data[1])
 	}
 	body := data[3:]
 	switch data[2] {

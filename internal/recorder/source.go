@@ -5,6 +5,7 @@ import (
 	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/events"
 )
 
 // Frame is a frame of a stream, not yet decoded.
@@ -44,6 +45,8 @@ type Source interface {
 	// Trim removes the frames up to a position, that one included. If the stream
 	// ends before it, its next frame gets a later position all the same.
 	Trim(ctx context.Context, stream string, upto uint64) error
+	// At returns the session's frame at a position, events.ErrNoFrame if there is none.
+	At(ctx context.Context, s holdfast.SessionRef, pos uint64) (events.Stored, error)
 	// Bury keeps a frame durably aside that can never be recorded.
 	Bury(ctx context.Context, stream string, f Frame, reason error) error
 }
