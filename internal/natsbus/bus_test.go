@@ -71,7 +71,7 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := open(t, connect(t, startServer(t)), cfg)
-			eventstest.TestBus(t, func(*testing.T) (events.Bus, eventstest.ForgetFunc) { return b, forgetAll(b) })
+			eventstest.Bus(t, func(*testing.T) (events.Bus, eventstest.ForgetFunc) { return b, forgetAll(b) })
 		})
 	}
 }

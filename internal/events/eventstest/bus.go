@@ -21,9 +21,9 @@ const patience = 20 * time.Second
 // recorder does when they are archived.
 type ForgetFunc func(t testing.TB)
 
-// TestBus checks every promise of [events.Bus]. open returns a bus for one test
+// Bus checks every promise of [events.Bus]. open returns a bus for one test
 // and how to make it forget; what the test does stays in tenants of its own.
-func TestBus(t *testing.T, open func(t *testing.T) (events.Bus, ForgetFunc)) {
+func Bus(t *testing.T, open func(t *testing.T) (events.Bus, ForgetFunc)) {
 	tests := []struct {
 		name string
 		fn   func(t *testing.T, b events.Bus, forget ForgetFunc)
