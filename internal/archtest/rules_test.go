@@ -12,6 +12,7 @@ const (
 	adapter   layer = "adapter"   // named after a technology
 	settings  layer = "settings"  // internal/config
 	telemetry layer = "telemetry" // internal/telemetry
+	exporter  layer = "exporter"  // internal/telemetry/export
 	wiring    layer = "wiring"    // internal/app
 	program   layer = "program"   // cmd/…
 	client    layer = "client"    // the public client
@@ -43,6 +44,7 @@ var layers = map[string]layer{
 	"internal/tool/*":      adapter,
 	"internal/config":      settings,
 	"internal/telemetry":   telemetry,
+	"internal/telemetry/*": exporter,
 	"internal/app":         wiring,
 	"internal/archtest":    support,
 	"internal/testenv":     support,
@@ -60,10 +62,11 @@ var imports = map[layer]struct {
 	adapter:   {[]layer{words, log, core, telemetry}, "adapters never import each other: a technology can be replaced by itself"},
 	settings:  {[]layer{words}, "settings are plain values"},
 	telemetry: {[]layer{words}, "telemetry is below all who measure"},
+	exporter:  {[]layer{words, telemetry}, "exporters fulfil what telemetry asks for"},
 	wiring:    {[]layer{words, log, core, adapter, settings, telemetry}, "the composition root knows everyone"},
 	program:   {[]layer{words, wiring, settings, telemetry}, "a program is flags, configuration and the composition root"},
 	client:    {[]layer{words}, "users get the client and the words, nothing of the inside"},
-	support:   {[]layer{words, log, core, adapter, settings, telemetry, wiring, client, support}, "support for tests may use everything but programs"},
+	support:   {[]layer{words, log, core, adapter, settings, telemetry, exporter, wiring, client, support}, "support for tests may use everything but programs"},
 }
 
 // sideways lists single imports beyond the layers.
@@ -72,7 +75,12 @@ var sideways = []struct{ from, to, reason string }{
 	{"internal/runtime", "internal/model", "the loop asks a model"},
 	{"internal/runtime", "internal/tool", "the loop calls tools"},
 	{"cmd/holdfast", "client", "the command line speaks to a server"},
+	{"cmd/api", "internal/telemetry/export", exporting},
+	{"cmd/worker", "internal/telemetry/export", exporting},
+	{"cmd/oauth-callback", "internal/telemetry/export", exporting},
 }
+
+const exporting = "the server programs export telemetry; for holdfast dev the exporters take too much memory"
 
 // maxDepth is the longest chain of imports inside the module that starts at a
 // program. What is deep is hard to follow and slow to build.
@@ -85,7 +93,7 @@ var technologies = []struct {
 	users   []string
 	reason  string
 }{
-	{"github.com/nats-io/nats.go", []string{"internal/natsbus"}, "one place spells subjects and configures streams"},
+	{"github.com/nats-io/nats.go", []string{"internal/natsbus", "internal/app"}, "one place spells subjects and configures streams; app only opens the connection"},
 	{"github.com/nats-io/nats-server/v2", []string{"internal/natsbus/server"}, "one place embeds the server"},
 	{"github.com/jackc/pgx/v5", []string{"internal/pgstore"}, "SQL of Postgres is in one place"},
 	{"modernc.org/sqlite", []string{"internal/sqlitestore"}, "SQL of SQLite is in one place"},
