@@ -95,7 +95,7 @@ func (t *Toolset) connect(ctx context.Context) (_ *connection, err error) {
 	var options []client.ClientOption
 	if t.cfg.Transport == TransportSSE {
 		// That transport belongs to a protocol older than the probe.
-		options = append(options, client.WithLegacyProtocolOnly())
+		options = append(options, client.WithProtocolVersion(mcp.LATEST_LEGACY_PROTOCOL_VERSION))
 	}
 	c.client = client.NewClient(c.tap, options...)
 	c.client.OnNotification(c.notified)
@@ -105,6 +105,9 @@ func (t *Toolset) connect(ctx context.Context) (_ *connection, err error) {
 	stop := context.AfterFunc(ctx, func() { c.end(ctx.Err()) })
 	defer stop()
 	if err := c.client.Start(c.life); err != nil {
+		if cause := context.Cause(c.life); cause != nil && ctx.Err() == nil {
+			return nil, cause
+		}
 		return nil, err
 	}
 	var hello mcp.InitializeRequest
@@ -167,6 +170,7 @@ func (t *Toolset) dial(c *connection) (transport.Interface, error) {
 		base: base, name: t.cfg.Name, origin: t.url, headers: t.cfg.Headers, agent: "holdfast/" + t.opts.Version,
 		onRequest: func(raw []byte) error { return c.answer(raw) },
 		onStale:   func() { c.stale.Store(true) },
+		onListen:  t.markStale,
 	}}
 	// The transports log what they also return, or what a server without an
 	// optional feature does.
@@ -187,6 +191,7 @@ func (t *Toolset) dial(c *connection) (transport.Interface, error) {
 		}
 		return s, nil
 	}
+	//lint:ignore SA1019 the stream is how servers of the older revisions tell of changes, and those are spoken too
 	s, err := transport.NewStreamableHTTP(t.cfg.URL, transport.WithHTTPBasicClient(httpClient),
 		transport.WithHTTPLogger(quiet), transport.WithContinuousListening())
 	if err != nil {
@@ -225,7 +230,9 @@ func (c *connection) usable() bool { return c.life.Err() == nil && !c.stale.Load
 
 func (c *connection) notified(n mcp.JSONRPCNotification) {
 	switch n.Method {
-	case mcp.MethodNotificationToolsListChanged:
+	case mcp.MethodNotificationToolsListChanged, mcp.MethodNotificationSubscriptionsAcknowledged:
+		// Only from the acknowledgement on are changes told, so the list from before
+		// may miss one.
 		c.onChanged()
 	case string(mcp.MethodNotificationProgress):
 		token, ok := n.Params.AdditionalFields["progressToken"].(string)

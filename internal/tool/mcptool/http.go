@@ -31,6 +31,9 @@ type guard struct {
 	onRequest func(raw []byte) error
 	// onStale is called when the server does not know the session of a request.
 	onStale func()
+	// onListen is called when a stream opens in which the server tells of changes:
+	// those from before it may have been missed.
+	onListen func()
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -70,6 +73,9 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 			io.Closer
 		}{io.LimitReader(resp.Body, maxErrorBody), resp.Body}
 	case isEventStream(resp.Header):
+		if req.Method == http.MethodGet {
+			g.onListen()
+		}
 		resp.Body = newEventStream(resp.Body, g.onRequest, broken)
 	default:
 		resp.Body = newBoundedBody(resp.Body, MaxMessage, fmt.Errorf("the server sent %w", errTooLong), broken)

@@ -21,7 +21,7 @@ const (
 	writeTimeout = 10 * time.Second
 	// maxUnsolicited is how many bytes a server may send without one that answers
 	// a request: notifications, text that is no message, late answers.
-	maxUnsolicited = 64 << 20
+	maxUnsolicited = 16 << 20
 	// maxServerRequests is how many requests of a server wait for our answer.
 	// While that many wait, nothing more is read from it.
 	maxServerRequests = 32

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -154,11 +155,12 @@ func suite(t *testing.T, opened func(t *testing.T) *mcptool.Toolset) {
 		if res.Output != "done" {
 			t.Errorf("output %q", res.Output)
 		}
-		// A notification may still be under way when the answer is there, so the last
-		// ones may be missing; none comes later.
-		want := []string{"step 1 (1 of 3)", "step 2 (2 of 3)", "step 3 (3 of 3)"}
-		if len(got) > len(want) || fmt.Sprint(got) != fmt.Sprint(want[:len(got)]) {
-			t.Errorf("progress %q, want %q", got, want)
+		// Servers may drop notifications, or send them after the answer; none comes
+		// after the call.
+		for _, g := range got {
+			if !slices.Contains([]string{"step 1 (1 of 3)", "step 2 (2 of 3)", "step 3 (3 of 3)"}, g) {
+				t.Errorf("progress %q", g)
+			}
 		}
 	})
 	t.Run("contents", func(t *testing.T) {
@@ -240,7 +242,7 @@ func suite(t *testing.T, opened func(t *testing.T) *mcptool.Toolset) {
 			default:
 			}
 		}})
-		wantError(t, res, "unknown")
+		wantError(t, res, "closed during the call", "unknown")
 	})
 }
 
@@ -385,7 +387,7 @@ func TestStdioServerAsks(t *testing.T) {
 func TestStdioFloods(t *testing.T) {
 	for b, part := range map[mcptest.Behaviour]string{
 		mcptest.EndlessLn: "a message longer than 16 MiB",
-		mcptest.Chatters:  "64 MiB that nobody asked for",
+		mcptest.Chatters:  "16 MiB that nobody asked for",
 	} {
 		t.Run(string(b), func(t *testing.T) {
 			wantError(t, call(t, command(t, b, mcptool.Options{}), tool.Call{Name: "t"}), part)

@@ -9,6 +9,10 @@ import (
 	"io"
 )
 
+// maxEventLines bounds the lines of one event. A message is one line by rights;
+// servers that indent their JSON need some more.
+const maxEventLines = 1 << 16
+
 // eventStream reads a stream of server-sent events and gives out the same
 // events in a plainer form: one data line each, comments gone, and requests of
 // the server taken out. What reads behind it therefore never sees a line or an
@@ -55,13 +59,16 @@ func (s *eventStream) next() error {
 	hasData := false
 	var fields bytes.Buffer // all but data
 	size := 0
-	for {
+	for lines := 1; ; lines++ {
 		line, err := readLine(s.r)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("reading an event of the server: %w", err)
 		}
 		if size += len(line); size > MaxMessage {
 			return fmt.Errorf("reading an event of the server: %w", errTooLong)
+		}
+		if lines > maxEventLines {
+			return fmt.Errorf("reading an event of the server: it has more than %d lines", maxEventLines)
 		}
 		name, value, _ := bytes.Cut(line, []byte(":"))
 		value = bytes.TrimPrefix(value, []byte(" "))

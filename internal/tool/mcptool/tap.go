@@ -97,11 +97,15 @@ func (t *tap) protocolVersion() string {
 // SendRequest implements transport.Interface.
 func (t *tap) SendRequest(ctx context.Context, req transport.JSONRPCRequest) (*transport.JSONRPCResponse, error) {
 	c := captureOf(ctx)
-	requestCtx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(t.life, func() { cancel(context.Cause(t.life)) })
+	// The transports must not see the deadline: one of them ends a little before
+	// it by itself, and nobody could tell why.
+	requestCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stopCaller := context.AfterFunc(ctx, cancel)
+	stopLife := context.AfterFunc(t.life, cancel)
 	resp, err := t.inner.SendRequest(requestCtx, req)
-	stop()
-	cancel(nil)
+	stopCaller()
+	stopLife()
+	cancel()
 	if err != nil {
 		if cause := context.Cause(t.life); cause != nil {
 			return nil, cause

@@ -36,6 +36,9 @@ type Toolset struct {
 	close context.CancelFunc
 	// starting holds a token while somebody starts the server or lists its tools.
 	starting chan struct{}
+	// calls is held for reading by every call under way, so that Close can wait
+	// until their servers know that they are over.
+	calls sync.RWMutex
 
 	mu           sync.Mutex
 	conn         *connection
@@ -150,6 +153,8 @@ func (t *Toolset) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 // Close implements [tool.Toolset]. Calls in flight end with an error result.
 func (t *Toolset) Close() error {
 	t.close()
+	t.calls.Lock()
+	defer t.calls.Unlock()
 	t.starting <- struct{}{} // whoever is starting sees that life is over and leaves
 	defer func() { <-t.starting }()
 	t.mu.Lock()
@@ -171,8 +176,12 @@ func (t *Toolset) markStale() {
 // callOnce makes one attempt on one connection. A session that the server does
 // not know is an error if the caller would retry, else a result.
 func (t *Toolset) callOnce(ctx context.Context, conn *connection, name string, c tool.Call, retry bool) (tool.Result, error) {
+	t.calls.RLock()
+	defer t.calls.RUnlock()
 	callCtx, cancel := context.WithTimeout(ctx, t.opts.CallTimeout)
 	defer cancel()
+	stop := context.AfterFunc(t.life, cancel)
+	defer stop()
 	seen, err := conn.call(callCtx, name, c)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
@@ -189,6 +198,8 @@ func (t *Toolset) callOnce(ctx context.Context, conn *connection, name string, c
 		return parseResult(seen.result), nil
 	case isAuthorization(err), retry && errors.Is(err, transport.ErrSessionTerminated):
 		return tool.Result{}, err
+	case t.life.Err() != nil:
+		return tool.ErrorResult("The server was closed during the call. Whether the call changed anything is unknown."), nil
 	case callCtx.Err() != nil:
 		return tool.ErrorResult(fmt.Sprintf("The server gave no answer in time and was told to stop (limit %v). "+
 			"Whether the call changed anything is unknown.", t.limit(ctx))), nil
@@ -251,26 +262,42 @@ func (t *Toolset) list(ctx context.Context) ([]remote, error) {
 	if good {
 		return tools, nil
 	}
-	conn, err := t.connected(ctx)
-	if err != nil {
-		return nil, err
+	for retry := true; ; retry = false {
+		conn, err := t.connected(ctx)
+		if err != nil {
+			return nil, err
+		}
+		tools, err = t.listOnce(ctx, conn)
+		if errors.Is(err, transport.ErrSessionTerminated) {
+			conn.stale.Store(true)
+			if retry {
+				continue
+			}
+		}
+		if err != nil {
+			return nil, t.startError(ctx, "does not list its tools", err)
+		}
+		return tools, nil
 	}
+}
+
+func (t *Toolset) listOnce(ctx context.Context, conn *connection) ([]remote, error) {
 	// Changes that are told from here on make the new list stale. A server that
 	// does not tell any more has to be asked each time.
 	t.mu.Lock()
 	t.stale = conn.deaf.Load()
 	t.mu.Unlock()
-	listCtx, cancel := context.WithTimeout(ctx, t.opts.CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.opts.CallTimeout)
 	defer cancel()
-	all, err := conn.list(listCtx)
+	all, err := conn.list(ctx)
 	if err != nil {
 		t.markStale()
-		if errors.Is(err, transport.ErrSessionTerminated) {
-			conn.stale.Store(true)
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = fmt.Errorf("no answer within %v", t.opts.CallTimeout)
 		}
-		return nil, t.startError(ctx, "does not list its tools", err)
+		return nil, err
 	}
-	tools = define(all, t.cfg.Tools)
+	tools := define(all, t.cfg.Tools)
 	t.mu.Lock()
 	t.tools, t.known = tools, true
 	t.mu.Unlock()

@@ -2,6 +2,7 @@ package mcptest
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -49,7 +50,7 @@ func Main() {
 	case "":
 		return
 	case Normal:
-		if err := server.ServeStdio(NewServer()); err != nil {
+		if err := server.ServeStdio(NewServer(context.Background())); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

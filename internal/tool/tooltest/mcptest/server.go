@@ -40,7 +40,10 @@ const Instructions = "Say what you want to hear."
 //   - pid: its own process id
 //   - stderr{text}: writes the text to standard error
 //   - die: exits at once with status 3, without an answer
-func NewServer() *server.MCPServer {
+//
+// A hang also ends with ctx, for servers that forget their calls when the client
+// goes away.
+func NewServer(ctx context.Context) *server.MCPServer {
 	s := server.NewMCPServer("mcptest", "1.0.0", server.WithToolCapabilities(true), server.WithInstructions(Instructions))
 	var canceledOnce sync.Once
 	canceled := make(chan struct{})
@@ -57,11 +60,15 @@ func NewServer() *server.MCPServer {
 	add("fail", func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		return mcp.NewToolResultError("it did not work"), nil
 	})
-	add("hang", func(ctx context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
-		report(ctx, r, 1, 2, "hanging")
-		<-ctx.Done()
-		canceledOnce.Do(func() { close(canceled) })
-		return nil, ctx.Err()
+	add("hang", func(callCtx context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		report(callCtx, r, 1, 2, "hanging")
+		select {
+		case <-callCtx.Done():
+			canceledOnce.Do(func() { close(canceled) })
+			return nil, callCtx.Err()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	})
 	add("canceled", func(ctx context.Context, _ mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		select {
