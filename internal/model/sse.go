@@ -22,7 +22,7 @@ type EventReader struct {
 	src        io.Reader
 	limit      int
 	buf        []byte
-	start, end int // unread bytes of buf
+	start, end int    // unread bytes of buf
 	name, data []byte // of the event, used again for the next
 	started    bool
 	truncated  bool
