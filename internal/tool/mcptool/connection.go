@@ -191,9 +191,9 @@ func (t *Toolset) dial(c *connection) (transport.Interface, error) {
 		}
 		return s, nil
 	}
-	//lint:ignore SA1019 the stream is how servers of the older revisions tell of changes, and those are spoken too
-	s, err := transport.NewStreamableHTTP(t.cfg.URL, transport.WithHTTPBasicClient(httpClient),
-		transport.WithHTTPLogger(quiet), transport.WithContinuousListening())
+	//lint:ignore SA1019 this is how servers of the older revisions tell of changes, and those are spoken too
+	listening := transport.WithContinuousListening()
+	s, err := transport.NewStreamableHTTP(t.cfg.URL, transport.WithHTTPBasicClient(httpClient), transport.WithHTTPLogger(quiet), listening)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection: %w", err)
 	}

@@ -193,7 +193,9 @@ func TestHTTPRefusals(t *testing.T) {
 		}, "", "elsewhere.example"},
 		"not found": {http.NotFound, "", `"sse"`},
 		"forbidden": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "go away", http.StatusForbidden) }, "", `"sse"`},
-		"broken":    {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "it hurts", http.StatusInternalServerError) }, "", "it hurts"},
+		"broken": {func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "it hurts", http.StatusInternalServerError)
+		}, "", "it hurts"},
 		"html": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = io.WriteString(w, "<html>")

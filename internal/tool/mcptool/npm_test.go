@@ -1,0 +1,205 @@
+package mcptool_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/holdfast-run/holdfast/internal/tool"
+	"github.com/holdfast-run/holdfast/internal/tool/mcptool"
+	"github.com/holdfast-run/holdfast/internal/tool/tooltest"
+)
+
+// The servers in this file are real ones of the MCP project, in the versions
+// that testdata/npm pins. They are installed by npm, once, into the user's cache.
+
+var npmServers = sync.OnceValues(func() (dir string, err error) {
+	if _, err := exec.LookPath("npm"); err != nil {
+		return "", errors.New("this test needs npm and node: install Node.js 20 or newer")
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("finding the cache: %w", err)
+	}
+	var files [2][]byte
+	names := [2]string{"package.json", "package-lock.json"}
+	hash := sha256.New()
+	for i, name := range names {
+		if files[i], err = os.ReadFile(filepath.Join("testdata", "npm", name)); err != nil {
+			return "", err
+		}
+		hash.Write(files[i])
+	}
+	dir = filepath.Join(cache, "holdfast-test", "mcp-servers-"+hex.EncodeToString(hash.Sum(nil)[:8]))
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	// Installed beside its place and moved there whole, so that a test that is
+	// killed, or another one at the same time, leaves nothing half done.
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return "", err
+	}
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), "installing-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	for i, name := range names {
+		if err := os.WriteFile(filepath.Join(tmp, name), files[i], 0o644); err != nil {
+			return "", err
+		}
+	}
+	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	cmd.Dir = tmp
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
+	}
+	if err := os.Rename(tmp, dir); err != nil {
+		if _, statErr := os.Stat(dir); statErr != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+})
+
+func npmServer(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := npmServers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "node_modules", "@modelcontextprotocol", name, "dist", "index.js")
+}
+
+// nodeServer runs a server over HTTP until the test ends and returns its port.
+func nodeServer(t *testing.T, args ...string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("node", args...)
+	cmd.Env = append(os.Environ(), "PORT="+port)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var drained sync.WaitGroup
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		drained.Wait()
+		_ = cmd.Wait() // it was killed, and says so
+	})
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "port "+port) {
+			drained.Go(func() { _, _ = io.Copy(io.Discard, stderr) })
+			return port
+		}
+	}
+	t.Fatalf("the server ended before it listened: %v", lines.Err())
+	return ""
+}
+
+func TestEverythingServer(t *testing.T) {
+	path := npmServer(t, "server-everything")
+	for name, opened := range map[string]func(t *testing.T) mcptool.Config{
+		"stdio": func(*testing.T) mcptool.Config {
+			return mcptool.Config{Name: "everything", Command: "node", Args: []string{path, "stdio"}}
+		},
+		"sse": func(t *testing.T) mcptool.Config {
+			return mcptool.Config{Name: "everything", URL: "http://127.0.0.1:" + nodeServer(t, path, "sse") + "/sse", Transport: mcptool.TransportSSE}
+		},
+		"streamable": func(t *testing.T) mcptool.Config {
+			return mcptool.Config{Name: "everything", URL: "http://127.0.0.1:" + nodeServer(t, path, "streamableHttp") + "/mcp"}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ts := open(t, opened(t), mcptool.Options{})
+			defs := definitions(t, ts)
+			if len(defs) < 10 || ts.Instructions() == "" {
+				t.Errorf("%d tools, instructions %q", len(defs), ts.Instructions())
+			}
+			if !strings.Contains(string(defs["echo"].Parameters), `"$schema"`) {
+				t.Errorf("the schema lost something: %s", defs["echo"].Parameters)
+			}
+			wantOutput(t, ts, tool.Call{Name: "echo", Arguments: `{"message":"grüß dich"}`}, "Echo: grüß dich")
+			wantError(t, call(t, ts, tool.Call{Name: "get-sum", Arguments: `{"a":"x"}`}), "nvalid")
+
+			res := call(t, ts, tool.Call{Name: "get-tiny-image"})
+			var meta struct{ Content []struct{ Type, Data string } }
+			if err := json.Unmarshal(res.Meta, &meta); err != nil || len(meta.Content) != 1 || meta.Content[0].Data == "" {
+				t.Errorf("meta %.200s, %v", res.Meta, err)
+			}
+			if !strings.Contains(res.Output, "[image, image/png") {
+				t.Errorf("output %q", res.Output)
+			}
+			if res := call(t, ts, tool.Call{Name: "get-structured-content", Arguments: `{"location":"New York"}`}); !strings.Contains(string(res.Meta), "structuredContent") {
+				t.Errorf("meta %s", res.Meta)
+			}
+			if res := call(t, ts, tool.Call{Name: "get-resource-links", Arguments: `{"count":2}`}); strings.Count(res.Output, "[link to a resource: demo://") != 2 {
+				t.Errorf("output %q", res.Output)
+			}
+
+			// Canceled when the server says that it is at work.
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			begun := false
+			_, err := ts.Call(ctx, tooltest.Call(tool.Call{
+				Name: "trigger-long-running-operation", Arguments: `{"duration":600,"steps":6000}`,
+				Progress: func(string) {
+					begun = true
+					cancel()
+				},
+			}))
+			if !errors.Is(err, context.Canceled) || !begun {
+				t.Errorf("error %v, progress %v", err, begun)
+			}
+			wantOutput(t, ts, tool.Call{Name: "echo", Arguments: `{"message":"still here"}`}, "Echo: still here")
+		})
+	}
+}
+
+func TestFilesystemServer(t *testing.T) {
+	dir := t.TempDir()
+	ts := open(t, mcptool.Config{
+		Name: "files", Command: "node", Args: []string{npmServer(t, "server-filesystem"), dir},
+		Tools: []string{"write_file", "read_text_file", "list_directory"},
+	}, mcptool.Options{})
+	defs := definitions(t, ts)
+	if len(defs) != 3 || defs["read_text_file"].Effect != tool.EffectReadOnly || defs["write_file"].Effect == tool.EffectReadOnly {
+		t.Errorf("definitions %+v", defs)
+	}
+	path := filepath.Join(dir, "note.txt")
+	write := func(path string) tool.Result {
+		return call(t, ts, tool.Call{Name: "write_file", Arguments: fmt.Sprintf(`{"path":%q,"content":"hello"}`, path)})
+	}
+	if res := write(path); res.IsError {
+		t.Error(res.Output)
+	}
+	wantOutput(t, ts, tool.Call{Name: "read_text_file", Arguments: fmt.Sprintf(`{"path":%q}`, path)}, "hello")
+	wantError(t, write("/etc/note.txt"), "Access denied")
+	wantError(t, call(t, ts, tool.Call{Name: "move_file"}), "There is no tool")
+}
