@@ -16,6 +16,8 @@
 // follows from changing it.
 package config
 
+//go:generate go test . -run=TestOperationsPageIsCurrent -update
+
 import (
 	"crypto/rand"
 	"errors"

@@ -1,0 +1,82 @@
+# Everything that a developer types. `make help` lists it.
+#
+# Nothing has to be installed but Go and a C compiler (for the race detector):
+# tools come in pinned versions through `go run`, nats-server is built from the
+# module that go.mod requires, Postgres is found or, as root on Debian,
+# installed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# Long runs are behind build tags, so that `make test` stays quick and skips
+# nothing. lint and tidy see them all.
+TAGS := chaos,sim
+
+# Folders with test files of a tag, as packages.
+tagged = $(shell grep -rlE --include='*_test.go' '^//go:build .*\<$(1)\>' . | xargs -r -n1 dirname | sort -u)
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
+
+.PHONY: build
+build: ## Build the programs into bin/, static
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+.PHONY: test
+test: need-cc ## Run all tests, with the race detector
+	go test -race -timeout 14m ./...
+
+.PHONY: need-cc
+need-cc:
+	@command -v "$$(go env CC | cut -d' ' -f1)" >/dev/null || \
+		{ echo "no C compiler: the race detector needs one (Debian: apt-get install gcc libc6-dev)" >&2; exit 1; }
+
+.PHONY: lint
+lint: ## Check form and known mistakes
+	@unformatted=$$(go run $(GOFUMPT) -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
+	go vet -tags $(TAGS) ./...
+	go run $(STATICCHECK) -tags $(TAGS) ./...
+	cd deploy/check && go vet ./... && go run $(STATICCHECK) ./...
+
+.PHONY: fmt
+fmt: ## Format all Go files
+	go run $(GOFUMPT) -w .
+
+.PHONY: tidy
+tidy: ## Check that go.mod and go.sum are as go mod tidy leaves them
+	go mod tidy -diff
+	cd deploy/check && go mod tidy -diff
+
+.PHONY: generate
+generate: ## Rewrite everything that is generated
+	go generate ./...
+
+.PHONY: deploy-check
+deploy-check: ## Check docker-compose.yml and deploy/Dockerfile without Docker
+	cd deploy/check && go test ./... && go run . ../..
+
+.PHONY: bench
+bench: ## Run the benchmarks; BENCH=pattern chooses
+	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -timeout 60m ./...
+
+.PHONY: chaos
+chaos: ## Kill and freeze real processes under load for minutes
+	$(if $(call tagged,chaos),,$(error no test has the build tag chaos))
+	go test -tags chaos -count 1 -timeout 60m -v -run '^TestChaos' $(call tagged,chaos)
+
+.PHONY: sim
+sim: ## Run the long simulation
+	$(if $(call tagged,sim),,$(error no test has the build tag sim))
+	go test -tags sim -count 1 -timeout 120m -v -run '^TestSim' $(call tagged,sim)
+
+.PHONY: clean
+clean: ## Remove what build made
+	rm -rf bin dist
