@@ -98,7 +98,7 @@ func (b *Bus) request(ctx context.Context, c events.Command) (a events.Answer, q
 	var got answer
 	select {
 	case got = <-ch:
-		answerChans.Put(ch)
+		b.mux.chans.Put(ch)
 	case <-ctx.Done():
 		var ok bool
 		if got, ok = b.mux.forget(token, ch); !ok {
@@ -135,7 +135,7 @@ func (b *Bus) NextCommand(ctx context.Context) (worker.Delivery, error) {
 	body := fmt.Appendf(nil, `{"batch":1,"expires":%d}`, pullExpiry.Nanoseconds())
 	wait, cancel := context.WithTimeout(ctx, pullExpiry+pullSlack)
 	defer cancel()
-	msg, err := b.mux.do(wait, &nats.Msg{Subject: "$JS.API.CONSUMER.MSG.NEXT." + b.names.commandStream() + "." + workersConsumer, Data: body})
+	msg, err := b.next(wait, body)
 	switch {
 	case ctx.Err() != nil:
 		if err == nil {
@@ -159,6 +159,32 @@ func (b *Bus) NextCommand(ctx context.Context) (worker.Delivery, error) {
 	case <-time.After(pullPause):
 	}
 	return worker.Delivery{}, fmt.Errorf("ask for a command: %w", err)
+}
+
+// next asks the consumer for one message. The message comes under the subject
+// that it was stored with, not under that of the request, so that it needs a
+// subscription of its own.
+func (b *Bus) next(ctx context.Context, body []byte) (*nats.Msg, error) {
+	inbox := b.nc.NewInbox()
+	sub, err := b.nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		_ = sub.Unsubscribe() // fails only if the connection is closed
+		for {
+			late, err := sub.NextMsg(0)
+			if err != nil {
+				return
+			}
+			b.giveBack(late)
+		}
+	}()
+	subject := "$JS.API.CONSUMER.MSG.NEXT." + b.names.commandStream() + "." + workersConsumer
+	if err := b.nc.PublishRequest(subject, inbox, body); err != nil {
+		return nil, err
+	}
+	return sub.NextMsgWithContext(ctx)
 }
 
 func (b *Bus) delivery(ctx context.Context, msg *nats.Msg) (worker.Delivery, error) {

@@ -65,6 +65,10 @@ const (
 	askTimeout = 600 * time.Millisecond
 	// askOrphan is the same for a session whose owner was found dead or frozen.
 	askOrphan = 100 * time.Millisecond
+	// fullPause slows down a worker that has no room; fullRetry is when a command
+	// that it had no room for is delivered again.
+	fullPause = 20 * time.Millisecond
+	fullRetry = 300 * time.Millisecond
 	// retryDelay is how long a session that could not be driven rests.
 	retryDelay = 2 * time.Second
 	// lastWords is how long leaving a session may take.
@@ -115,8 +119,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	hard, kill := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer kill(nil)
 	var pullers sync.WaitGroup
-	for range w.cfg.Pullers {
-		pullers.Go(func() { w.pull(ctx, hard) })
+	for n := range w.cfg.Pullers {
+		pullers.Go(func() { w.pull(ctx, hard, n == 0) })
 	}
 	pullers.Go(func() { w.supervise(ctx) })
 	<-ctx.Done()
@@ -158,40 +162,31 @@ func (w *Worker) announce(ctx context.Context) (func(), error) {
 	}
 }
 
-// pull takes one command after the other. ctx ends the taking, hard the work.
-func (w *Worker) pull(ctx, hard context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case w.slots <- struct{}{}:
+// pull takes one command after the other. ctx ends the taking, hard the work. A
+// worker that owns as many sessions as it may still takes commands, one at a
+// time: they may be for those sessions.
+func (w *Worker) pull(ctx, hard context.Context, first bool) {
+	for ctx.Err() == nil {
+		if full := len(w.slots) == cap(w.slots); full {
+			w.pause(ctx, fullPause)
+			if !first {
+				continue
+			}
 		}
 		d, err := w.bus.NextCommand(ctx)
 		if err != nil {
-			<-w.slots
 			if !errors.Is(err, ErrNoCommand) && ctx.Err() == nil {
 				w.log.Warn("take a command", "error", err)
-				select {
-				case <-ctx.Done():
-				case <-time.After(250 * time.Millisecond):
-				}
+				w.pause(ctx, 250*time.Millisecond)
 			}
 			continue
 		}
-		w.work.Go(func() { w.dispatch(hard, d, func() { <-w.slots }) })
+		w.work.Go(func() { w.dispatch(hard, d) })
 	}
 }
 
 // dispatch brings a delivered command to the session's owner, or becomes it.
-func (w *Worker) dispatch(ctx context.Context, d Delivery, release func()) {
-	released := false
-	free := func() {
-		if !released {
-			released = true
-			release()
-		}
-	}
-	defer free()
+func (w *Worker) dispatch(ctx context.Context, d Delivery) {
 	c := d.Command
 	for attempt := range 20 {
 		if ctx.Err() != nil {
@@ -210,7 +205,16 @@ func (w *Worker) dispatch(ctx context.Context, d Delivery, release func()) {
 		if w.isDraining() {
 			break
 		}
+		select {
+		case w.slots <- struct{}{}:
+		default:
+			w.retry(d, fullRetry) // another worker may have room
+			return
+		}
 		o, err := w.claim(ctx, c)
+		if err != nil {
+			<-w.slots
+		}
 		switch {
 		case errors.Is(err, events.ErrConflict):
 			w.pause(ctx, time.Duration(attempt)*5*time.Millisecond)
@@ -229,10 +233,9 @@ func (w *Worker) dispatch(ctx context.Context, d Delivery, release func()) {
 		}
 		settled := o.offer(c)
 		w.work.Go(func() {
-			defer release()
+			defer func() { <-w.slots }()
 			w.own(ctx, o)
 		})
-		released = true // the session has the slot now
 		if <-settled {
 			w.ack(ctx, d)
 			return

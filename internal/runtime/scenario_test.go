@@ -1,0 +1,223 @@
+package runtime_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/runtime"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected parts of the scenarios")
+
+// A scenario is a file in testdata/scenarios: an agent file, a script of what
+// the user does, and what happened. Lines of the script:
+//
+//	approved                 the session is created with tools_approved
+//	run TEXT                 a message; then the session parks idle
+//	run-until WAITING TEXT   a message; then the session parks waiting for that
+//	decide DECISION [IDLE]   a decision on the oldest waiting call; then it parks
+//	cancel                   cancels the active run; then the session parks idle
+type scenario struct {
+	path    string
+	archive *txtar.Archive
+	parts   map[string]string
+}
+
+func scenarios(t *testing.T) []*scenario {
+	t.Helper()
+	files, err := filepath.Glob("testdata/scenarios/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	var out []*scenario
+	for _, f := range files {
+		a, err := txtar.ParseFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &scenario{path: f, archive: a, parts: map[string]string{}}
+		for _, p := range a.Files {
+			s.parts[p.Name] = string(p.Data)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func (s *scenario) name() string { return strings.TrimSuffix(filepath.Base(s.path), ".txt") }
+
+// play performs the script.
+func (s *scenario) play(w *world, ref holdfast.SessionRef) {
+	w.t.Helper()
+	w.create(ref, &holdfast.SessionCreatedEvent{ToolsApproved: strings.Contains(s.parts["script"], "approved\n"), Agent: "agent"})
+	for _, line := range strings.Split(strings.TrimSpace(s.parts["script"]), "\n") {
+		verb, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		var a events.Answer
+		until := events.WaitingIdle
+		switch verb {
+		case "approved":
+			continue
+		case "run-until":
+			until, rest, _ = strings.Cut(rest, " ")
+			fallthrough
+		case "run":
+			a = w.send(ref, events.KindRun, events.RunBody{Messages: []holdfast.Message{{Role: holdfast.RoleUser, Content: rest}}})
+		case "decide":
+			var after string
+			if rest, after, _ = strings.Cut(rest, " "); after != "" {
+				until = after
+			}
+			a = w.send(ref, events.KindDecide, events.DecideBody{Decision: rest})
+		case "cancel":
+			a = w.send(ref, events.KindCancel, nil)
+		default:
+			w.t.Fatalf("%s: unknown line %q", s.path, line)
+		}
+		if err := a.Err(); err != nil {
+			w.t.Fatalf("%s: %s: %v", s.path, line, err)
+		}
+		w.waitParked(ref, until)
+	}
+}
+
+// transcript shows the events that clients of the contract see, deltas joined.
+func transcript(evs []events.Envelope) string {
+	var b strings.Builder
+	var open string
+	end := func() {
+		if open != "" {
+			b.WriteString("\"\n")
+			open = ""
+		}
+	}
+	for _, e := range evs {
+		if events.Internal(e.Type) && e.Type != holdfast.TypeToolOutcomeUnknown && e.Type != holdfast.TypeModelCallVoided {
+			continue
+		}
+		var m map[string]any
+		if err := json.Unmarshal(e.Payload, &m); err != nil {
+			m = map[string]any{"unreadable": string(e.Payload)}
+		}
+		if e.Type == holdfast.TypeAgentChoice || e.Type == holdfast.TypeAgentChoiceReasoning {
+			if key := e.Type + e.Agent; open != key {
+				end()
+				open = key
+				fmt.Fprintf(&b, "%s %s \"", e.Type, e.Agent)
+			}
+			fmt.Fprint(&b, m["content"])
+			continue
+		}
+		end()
+		fmt.Fprintf(&b, "%s %s", e.Type, e.Agent)
+		if tc, ok := m["tool_call"].(map[string]any); ok {
+			fn := tc["function"].(map[string]any)
+			fmt.Fprintf(&b, " %v%v", fn["name"], fn["arguments"])
+		}
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			switch k {
+			case "message", "response", "title", "error", "code", "reason", "policy", "from_agent", "to_agent", "max_iterations", "attempt":
+				if text, ok := m[k].(string); ok && len(text) > 200 {
+					m[k] = text[:60] + "…" + text[len(text)-60:]
+				}
+				fmt.Fprintf(&b, " %s=%q", k, fmt.Sprint(m[k]))
+			}
+		}
+		b.WriteByte('\n')
+	}
+	end()
+	return b.String()
+}
+
+// conversation shows the messages that the log leaves behind.
+func conversation(s *runtime.State) string {
+	var b strings.Builder
+	for _, m := range s.Conversation {
+		text := m.Content
+		if len(text) > 200 {
+			text = text[:60] + "…"
+		}
+		fmt.Fprintf(&b, "%s %q", m.Role, text)
+		for _, c := range m.ToolCalls {
+			fmt.Fprintf(&b, " %s%s", c.Function.Name, c.Function.Arguments)
+		}
+		b.WriteByte('\n')
+	}
+	fmt.Fprintf(&b, "title %q approved %v\n", s.Title, s.ToolsApproved)
+	return b.String()
+}
+
+func ref(name string) holdfast.SessionRef {
+	return holdfast.SessionRef{Tenant: "default", Session: name}
+}
+
+// TestScenarios plays every scenario with one worker and compares what happened.
+func TestScenarios(t *testing.T) {
+	for _, s := range scenarios(t) {
+		t.Run(s.name(), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, s.parts["agent.yaml"])
+			w.start(-1, false)
+			s.play(w, ref("s"))
+			got := map[string]string{
+				"events":       transcript(w.events(ref("s"))),
+				"conversation": conversation(w.state(ref("s"))),
+			}
+			if *update {
+				for i, p := range s.archive.Files {
+					if text, ok := got[p.Name]; ok {
+						s.archive.Files[i].Data = []byte(text)
+						delete(got, p.Name)
+					}
+				}
+				for _, name := range slices.Sorted(maps.Keys(got)) {
+					s.archive.Files = append(s.archive.Files, txtar.File{Name: name, Data: []byte(got[name])})
+				}
+				if err := os.WriteFile(s.path, txtar.Format(s.archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			for name, text := range got {
+				if diff := cmp.Diff(s.parts[name], text); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", name, diff)
+				}
+			}
+			// What the owner believed is what the log says.
+			checkLog(t, w.events(ref("s")))
+		})
+	}
+}
+
+// checkLog checks what every log must keep, whatever happened.
+func checkLog(t *testing.T, evs []events.Envelope) {
+	t.Helper()
+	var epoch uint64
+	for i, e := range evs {
+		if e.Seq != uint64(i+1) {
+			t.Fatalf("event %d has seq %d", i+1, e.Seq)
+		}
+		if e.Epoch < epoch {
+			t.Fatalf("epoch fell from %d to %d at seq %d", epoch, e.Epoch, e.Seq)
+		}
+		if e.Epoch > epoch && e.Type != holdfast.TypeSessionClaimed {
+			t.Fatalf("epoch %d begins with %s at seq %d", e.Epoch, e.Type, e.Seq)
+		}
+		if !json.Valid(e.Payload) || !bytes.HasPrefix(e.Payload, []byte("{")) {
+			t.Fatalf("payload of seq %d is no JSON object: %s", e.Seq, e.Payload)
+		}
+		epoch = e.Epoch
+	}
+}

@@ -1,0 +1,339 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/model"
+	"github.com/holdfast-run/holdfast/internal/model/scripted"
+	"github.com/holdfast-run/holdfast/internal/natsbus"
+	"github.com/holdfast-run/holdfast/internal/natsbus/server"
+	"github.com/holdfast-run/holdfast/internal/runtime"
+	"github.com/holdfast-run/holdfast/internal/sqlitestore"
+	"github.com/holdfast-run/holdfast/internal/tool"
+	"github.com/holdfast-run/holdfast/internal/tool/builtin"
+	"github.com/holdfast-run/holdfast/internal/tool/tooltest"
+	"github.com/holdfast-run/holdfast/internal/worker"
+)
+
+// world is a real nats-server and a real store, and workers that can be killed.
+type world struct {
+	t      *testing.T
+	srv    *server.Server
+	bus    *natsbus.Bus // the client's
+	store  *sqlitestore.Store
+	reader *events.Reader
+	log    *slog.Logger
+	agents *testAgents
+}
+
+func newWorld(t *testing.T, agentFile string) *world {
+	t.Helper()
+	w := &world{t: t, log: slog.New(slog.DiscardHandler)}
+	if os.Getenv("HOLDFAST_TEST_LOG") != "" {
+		w.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	dir := t.TempDir()
+	var err error
+	if w.srv, err = server.Start(t.Context(), server.Config{StoreDir: filepath.Join(dir, "nats")}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := w.srv.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	if w.store, err = sqlitestore.Open(t.Context(), filepath.Join(dir, "log.db"), sqlitestore.Options{Logger: w.log}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.store.Close() })
+	_, w.bus = w.connect("client")
+	w.reader = &events.Reader{Bus: w.bus, Store: w.store}
+	w.agents = &testAgents{file: agentFile, tools: &effects{runs: map[string]int{}}, memory: tooltest.NewMemoryMap()}
+	return w
+}
+
+func (w *world) connect(name string) (*nats.Conn, *natsbus.Bus) {
+	w.t.Helper()
+	nc, err := w.srv.Connect(natsbus.Options(name, w.log)...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	bus, err := natsbus.Open(w.t.Context(), nc, natsbus.Config{MaxBytes: 64 << 20, Logger: w.log, AckWait: 500 * time.Millisecond})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { bus.Close(); nc.Close() })
+	return nc, bus
+}
+
+// mortalBus is a worker's bus that dies with the worker: after a number of frames
+// its connection is closed, before or after the last one is stored.
+type mortalBus struct {
+	*natsbus.Bus
+	left   atomic.Int64 // frames until death; negative: never dies
+	before bool         // the last frame is not stored
+	die    func()
+	once   sync.Once
+	dead   chan struct{}
+}
+
+var errDead = errors.New("the worker is dead")
+
+func (b *mortalBus) Append(ctx context.Context, s holdfast.SessionRef, prev uint64, frame []byte) (uint64, error) {
+	if b.left.Load() < 0 {
+		return b.Bus.Append(ctx, s, prev, frame)
+	}
+	n := b.left.Add(-1)
+	if n > 0 {
+		return b.Bus.Append(ctx, s, prev, frame)
+	}
+	var err error
+	if n == 0 && !b.before {
+		_, err = b.Bus.Append(ctx, s, prev, frame)
+	}
+	b.once.Do(func() { b.die(); close(b.dead) })
+	b.left.Store(0)
+	return 0, errors.Join(errDead, err)
+}
+
+// start runs a worker; frames ≥ 0 says after how many it dies, before storing
+// the last one or after. dead is closed then.
+func (w *world) start(frames int, before bool) (dead <-chan struct{}, stop func()) {
+	w.t.Helper()
+	nc, bus := w.connect("worker")
+	ctx, cancel := context.WithCancel(context.Background())
+	m := &mortalBus{Bus: bus, before: before, dead: make(chan struct{}), die: func() { nc.Close(); cancel() }}
+	m.left.Store(int64(frames))
+	engine := runtime.NewEngine(runtime.Config{
+		Reader: &events.Reader{Bus: m, Store: w.store}, Agents: w.agents, Snapshots: w.store, Logger: w.log, SnapshotEvery: 10,
+	})
+	wk := worker.New(m, m, w.store, engine, worker.Config{Logger: w.log, DrainGrace: 100 * time.Millisecond})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := wk.Run(ctx); err != nil && ctx.Err() == nil {
+			w.t.Error(err)
+		}
+		engine.Wait()
+	}()
+	stop = func() { cancel(); <-done }
+	w.t.Cleanup(stop)
+	return m.dead, stop
+}
+
+func (w *world) create(ref holdfast.SessionRef, ev *holdfast.SessionCreatedEvent) {
+	w.t.Helper()
+	if err := events.Create(w.t.Context(), w.bus, w.store, ref, ev); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// send makes a command durable and waits for its answer, sending it again as a
+// client would whose answer got lost.
+func (w *world) send(ref holdfast.SessionRef, kind string, body any) events.Answer {
+	w.t.Helper()
+	c, err := events.NewCommand(ref, kind, "", body)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for range 10 {
+		ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Second)
+		a, err := w.bus.Request(ctx, c)
+		cancel()
+		if err == nil && a.Code != holdfast.CodeTimeout {
+			return a
+		}
+	}
+	for _, e := range w.events(ref) {
+		w.t.Logf("%d/%d %s %s %s", e.Seq, e.Epoch, e.Type, e.Agent, e.Payload)
+	}
+	w.t.Fatalf("%s: no answer", kind)
+	return events.Answer{}
+}
+
+// log returns everything that the session's log has now.
+func (w *world) events(ref holdfast.SessionRef) []events.Envelope {
+	w.t.Helper()
+	var out []events.Envelope
+	if _, err := w.reader.Read(w.t.Context(), ref, 0, func(e events.Envelope) error {
+		out = append(out, e)
+		return nil
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+// wait waits until the newest event satisfies ok.
+func (w *world) wait(ref holdfast.SessionRef, what string, ok func(events.Envelope) bool) {
+	w.t.Helper()
+	woken := make(chan struct{}, 1)
+	stop, err := w.bus.Follow(w.t.Context(), ref, func(events.Stored) {
+		select {
+		case woken <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer stop()
+	deadline := time.After(60 * time.Second)
+	for {
+		evs := w.events(ref)
+		if len(evs) > 0 && ok(evs[len(evs)-1]) {
+			return
+		}
+		select {
+		case <-woken:
+		case <-deadline:
+			for _, e := range evs {
+				w.t.Logf("%d/%d %s %s %s", e.Seq, e.Epoch, e.Type, e.Agent, e.Payload)
+			}
+			w.t.Fatalf("waited a minute for: %s", what)
+		}
+	}
+}
+
+func (w *world) waitParked(ref holdfast.SessionRef, waiting string) {
+	w.t.Helper()
+	w.wait(ref, "parked: "+waiting, func(e events.Envelope) bool {
+		if e.Type != holdfast.TypeSessionParked {
+			return false
+		}
+		var p holdfast.SessionParkedEvent
+		if err := json.Unmarshal(e.Payload, &p); err != nil {
+			w.t.Fatal(err)
+		}
+		return p.Waiting == waiting
+	})
+}
+
+// state folds the log from its first event.
+func (w *world) state(ref holdfast.SessionRef) *runtime.State {
+	w.t.Helper()
+	s := runtime.NewState(ref)
+	for _, e := range w.events(ref) {
+		if err := s.Fold(&e); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// testAgents serves one agent file with scripted models, the builtin tools, and
+// the toolset effects for every MCP server.
+type testAgents struct {
+	file   string
+	tools  *effects
+	memory *tooltest.MemoryMap
+}
+
+func (a *testAgents) Load(_ context.Context, _, ref string) (string, string, error) {
+	if ref != "agent" {
+		return "", "", holdfast.Errorf(holdfast.CodeNotFound, "no agent %q; there is: agent", ref)
+	}
+	return "agent.yaml", a.file, nil
+}
+
+func (a *testAgents) Parse(name, source string) (*agent.Team, error) {
+	return agent.Parse(name, []byte(source), agent.Options{})
+}
+
+func (a *testAgents) Model(_ context.Context, _ string, _ *agent.Team, m *agent.ModelSettings) (model.Model, runtime.ModelInfo, error) {
+	built, err := scripted.New(model.Config{Provider: m.Provider, Model: m.Model, ProviderOpts: m.ProviderOpts}, scripted.Options{})
+	return built, runtime.ModelInfo{ContextLimit: 1000}, err
+}
+
+func (a *testAgents) Toolset(_ context.Context, _ holdfast.SessionRef, _ *agent.Team, ag *agent.Agent, t *agent.Toolset) (tool.Toolset, error) {
+	switch t.Type {
+	case "think":
+		return builtin.NewThink(), nil
+	case "todo":
+		return builtin.NewTodo("todo"), nil
+	case "memory":
+		return builtin.NewMemory(a.memory, ag.Name), nil
+	case "mcp":
+		return a.tools, nil
+	}
+	return nil, fmt.Errorf("no toolset %s in this test", t.Type)
+}
+
+// effects is the outside world: it counts what was really done, by key.
+type effects struct {
+	mu   sync.Mutex
+	runs map[string]int // name and arguments
+	keys map[string]string
+}
+
+func (e *effects) Name() string         { return "effects" }
+func (e *effects) Instructions() string { return "" }
+func (e *effects) Close() error         { return nil }
+
+func (e *effects) Tools(context.Context) ([]tool.Definition, error) {
+	schema := json.RawMessage(`{"type":"object"}`)
+	return []tool.Definition{
+		{Name: "look", Description: "reads", Parameters: schema, Effect: tool.EffectReadOnly},
+		{Name: "put", Description: "writes, keyed", Parameters: schema, Effect: tool.EffectIdempotent, NoApproval: true},
+		{Name: "pay", Description: "writes, unkeyed", Parameters: schema},
+		{Name: "pay_tell", Description: "writes, unkeyed", Parameters: schema, NoApproval: true, OnUnknown: "tell"},
+		{Name: "pay_ask", Description: "writes, unkeyed", Parameters: schema, NoApproval: true},
+		{Name: "pay_fail", Description: "writes, unkeyed", Parameters: schema, NoApproval: true, OnUnknown: "fail"},
+		{Name: "flood", Description: "says a lot", Parameters: schema, Effect: tool.EffectReadOnly},
+		{Name: "panic", Description: "fails badly", Parameters: schema, Effect: tool.EffectReadOnly},
+		{Name: "hang", Description: "waits for ever", Parameters: schema, Effect: tool.EffectReadOnly},
+	}, nil
+}
+
+func (e *effects) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
+	switch c.Name {
+	case "panic":
+		panic("the tool is broken")
+	case "hang":
+		<-ctx.Done()
+		return tool.Result{}, context.Cause(ctx)
+	case "flood":
+		b := make([]byte, 1<<20)
+		for i := range b {
+			b[i] = 'a' + byte(i%26)
+		}
+		return tool.Result{Output: string(b)}, nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.keys == nil {
+		e.keys = map[string]string{}
+	}
+	what := c.Name + c.Arguments
+	if c.Name == "put" {
+		if _, done := e.keys[c.IdempotencyKey]; done {
+			return tool.Result{Output: "done " + what}, nil
+		}
+		e.keys[c.IdempotencyKey] = what
+	}
+	e.runs[what]++
+	return tool.Result{Output: "done " + what}, nil
+}
+
+func (e *effects) count(what string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.runs[what]
+}
