@@ -1,0 +1,172 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/tenant"
+)
+
+// Commands makes a command durable and waits for what becomes of it.
+type Commands interface {
+	// Request sends the command and waits until its owner has stored its acceptance
+	// or its refusal. When ctx ends after the command is durable and before an owner
+	// answered, the error (or the answer) has CodeTimeout: the outcome is not yet
+	// known, and the log will tell. Any other error means that the command may not
+	// have been stored.
+	Request(ctx context.Context, c events.Command) (events.Answer, error)
+}
+
+// AgentInfo is an agent file in a list.
+type AgentInfo struct {
+	// Name is the file's name, with or without .yaml.
+	Name        string
+	Description string
+	// Multi says that the file has more than one agent.
+	Multi bool
+	// Problem says why the file cannot be used, "" if it can.
+	Problem string
+}
+
+// AgentSource holds the agent files that a tenant may use.
+type AgentSource interface {
+	// List returns all agent files, those with problems too.
+	List(ctx context.Context, tenantID string) ([]AgentInfo, error)
+	// Describe returns an agent file as JSON, its agents as an object by name or,
+	// with asList, as an array whose elements have a Name. The name is one that List
+	// gave. A file that cannot be used is an error that says why.
+	Describe(ctx context.Context, tenantID, name string, asList bool) (json.RawMessage, error)
+}
+
+// Check is something that must be reachable for the API to work.
+type Check struct {
+	// Name is shown by /readyz.
+	Name string
+	// Check returns an error if it is not.
+	Check func(ctx context.Context) error
+}
+
+// Config configures an [API]. Bus, Store, Commands and Agents must be set.
+type Config struct {
+	Bus      events.Bus
+	Store    events.Store
+	Commands Commands
+	Agents   AgentSource
+	// Keys says which API key belongs to which tenant. Default: none, everybody is
+	// the default tenant.
+	Keys *tenant.Keyring
+	// Checks are what /readyz asks, all at once, for at most two seconds.
+	Checks []Check
+	// Logger gets failures, and at debug level every request. Default: none.
+	Logger *slog.Logger
+	// Version is shown in the OpenAPI document. Default "dev".
+	Version string
+
+	// AgentAliases maps names of agents that do not exist to those that are meant:
+	// "run --remote" of older clients asks for "pirate.yaml", whatever the user
+	// wanted. Names are compared without .yaml. Default: none.
+	AgentAliases map[string]string
+	// MaxBody is the most bytes of a request's body. Default 8 MiB.
+	MaxBody int64
+	// AnswerWait is how long a request waits for the owner of its session before it
+	// says that the outcome is not yet known. Default 5 s.
+	AnswerWait time.Duration
+	// Heartbeat is the pause after which an idle stream gets a comment. Default 8 s;
+	// existing clients and proxies expect one at least every 10 s.
+	Heartbeat time.Duration
+	// WriteTimeout cuts a client of a stream that does not take what it is sent for
+	// that long. Default 30 s.
+	WriteTimeout time.Duration
+	// FeedLinger is how long a session's live feed stays after its last reader, for
+	// those that come back. Default 5 s.
+	FeedLinger time.Duration
+	// FeedBuffer is how many bytes of recent events a feed keeps for its readers.
+	// Default 256 KiB. Who is further behind reads from the log.
+	FeedBuffer int
+}
+
+// API answers requests. Make it with [New], serve it with [NewServer], end it
+// with Close.
+type API struct {
+	cfg     Config
+	logger  *slog.Logger
+	reader  *events.Reader
+	hub     *hub
+	recent  *recent
+	handler http.Handler
+	spec    func() ([]byte, error)
+}
+
+// New returns an API that is ready to serve. It starts nothing until the first
+// stream is read.
+func New(cfg Config) (*API, error) {
+	if cfg.Bus == nil || cfg.Store == nil || cfg.Commands == nil || cfg.Agents == nil {
+		return nil, errors.New("httpapi: bus, store, commands and agents must be configured")
+	}
+	cfg.Version = cmp.Or(cfg.Version, "dev")
+	cfg.MaxBody = cmp.Or(cfg.MaxBody, 8<<20)
+	cfg.AnswerWait = cmp.Or(cfg.AnswerWait, 5*time.Second)
+	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, 8*time.Second)
+	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 30*time.Second)
+	cfg.FeedLinger = cmp.Or(cfg.FeedLinger, 5*time.Second)
+	cfg.FeedBuffer = cmp.Or(cfg.FeedBuffer, 256<<10)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	reader := &events.Reader{Bus: cfg.Bus, Store: cfg.Store}
+	a := &API{
+		cfg:    cfg,
+		logger: cfg.Logger,
+		reader: reader,
+		hub:    newHub(cfg.Bus, reader, cfg.Logger, cfg.FeedLinger, cfg.FeedBuffer),
+		recent: newRecent(),
+	}
+	a.handler = a.routes()
+	return a, nil
+}
+
+// ServeHTTP answers one request.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+
+// OpenAPI returns the description of the routes under /v1, as YAML.
+func (a *API) OpenAPI() ([]byte, error) { return a.spec() }
+
+// Close ends all streams and waits until the feeds are gone. Clients of /v1 come
+// back to another process and go on where they were.
+func (a *API) Close() { a.hub.close() }
+
+// NewServer returns an HTTP server for the API with the time limits that suit
+// it. Streams lift them for themselves; Shutdown ends the streams first.
+func NewServer(a *API) *http.Server {
+	s := &http.Server{
+		Handler:           a,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       60 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       120 * time.Second,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
+	}
+	s.RegisterOnShutdown(a.hub.stop)
+	return s
+}
+
+// routes builds the handler of all mounts.
+func (a *API) routes() http.Handler {
+	mux := http.NewServeMux()
+	a.health(mux)
+	a.legacy(mux, "/api", false)
+	a.legacy(mux, "/v2/api", true)
+	a.v1(mux)
+	fallback := a.fallback(mux)
+	for _, prefix := range []string{"/api/", "/v2/", "/v1/"} {
+		mux.HandleFunc(prefix, fallback)
+	}
+	return a.wrap(mux)
+}

@@ -1,0 +1,254 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/events"
+)
+
+// legacyAPI is one mount of the original contract's routes.
+type legacyAPI struct {
+	*API
+	// agentsAsList says that GET /agents/:id has agents as an array.
+	agentsAsList bool
+}
+
+// legacyHandler answers one route; its error is written in the contract's form.
+type legacyHandler func(w http.ResponseWriter, r *http.Request) error
+
+// legacy mounts the routes of the original contract under prefix.
+func (a *API) legacy(mux *http.ServeMux, prefix string, agentsAsList bool) {
+	l := legacyAPI{a, agentsAsList}
+	handle := func(method, path string, h legacyHandler) {
+		mux.HandleFunc(method+" "+prefix+path, func(w http.ResponseWriter, r *http.Request) {
+			if err := h(w, r); err != nil {
+				a.writeLegacyError(w, r, err)
+			}
+		})
+	}
+	handle("GET", "/ping", func(w http.ResponseWriter, _ *http.Request) error {
+		writeJSON(w, http.StatusOK, "application/json", map[string]string{"status": "ok"})
+		return nil
+	})
+	handle("GET", "/desktop/token", func(w http.ResponseWriter, _ *http.Request) error {
+		writeJSON(w, http.StatusOK, "application/json", map[string]string{"token": ""})
+		return nil
+	})
+	handle("GET", "/agents", l.listAgents)
+	handle("GET", "/agents/{id}", l.getAgent)
+	handle("GET", "/sessions", l.listSessions)
+	handle("POST", "/sessions", l.createSession)
+	handle("GET", "/sessions/{id}", l.getSession)
+	handle("DELETE", "/sessions/{id}", l.deleteSession)
+	handle("POST", "/sessions/{id}/resume", l.resume)
+	handle("POST", "/sessions/{id}/agent/{agent}", l.run)
+	handle("POST", "/sessions/{id}/agent/{agent}/{agent_name}", l.run)
+	for _, n := range notOffered {
+		handle(n.method, n.path, func(http.ResponseWriter, *http.Request) error {
+			return holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: %s", n.what)
+		})
+	}
+}
+
+// notOffered are the routes of the contract that this deployment knows and does
+// not offer.
+var notOffered = []struct{ method, path, what string }{
+	{"PUT", "/agents/config", "changing agent files through the API; change the files"},
+	{"POST", "/agents/config", "writing agent files through the API; add a file"},
+	{"POST", "/agents", "writing agent files by a model"},
+	{"POST", "/agents/import", "importing agent files; add a file"},
+	{"POST", "/agents/export", "exporting agent files"},
+	{"POST", "/agents/pull", "pulling agent files from a registry"},
+	{"POST", "/agents/push", "pushing agent files to a registry"},
+	{"DELETE", "/agents", "deleting agent files through the API; remove the file"},
+	{"POST", "/{id}/resumeStartOauth", "no OAuth in this deployment"},
+	{"POST", "/resumeCodeReceivedOauth", "no OAuth in this deployment"},
+}
+
+// legacyAgent is a row of GET /agents.
+type legacyAgent struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	Multi       bool   `json:"multi"`
+	Problem     string `json:"problem,omitempty"`
+}
+
+func (l legacyAPI) listAgents(w http.ResponseWriter, r *http.Request) error {
+	list, err := l.agents(r.Context())
+	if err != nil {
+		return err
+	}
+	out := make([]legacyAgent, len(list))
+	for i, a := range list {
+		out[i] = legacyAgent{Name: plainName(a.Name) + ".yaml", Description: a.Description, Multi: a.Multi, Problem: a.Problem}
+	}
+	writeJSON(w, http.StatusOK, "application/json", out)
+	return nil
+}
+
+func (l legacyAPI) getAgent(w http.ResponseWriter, r *http.Request) error {
+	info, err := l.usableAgent(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	doc, err := l.cfg.Agents.Describe(r.Context(), tenantOf(r.Context()), info.Name, l.agentsAsList)
+	if err != nil {
+		return unavailable(err)
+	}
+	writeJSON(w, http.StatusOK, "application/json", doc)
+	return nil
+}
+
+// legacyRow is a row of GET /sessions.
+type legacyRow struct {
+	ID           string    `json:"id"`
+	Title        string    `json:"title"`
+	CreatedAt    time.Time `json:"created_at"`
+	NumMessages  int64     `json:"num_messages"`
+	InputTokens  int64     `json:"input_tokens"`
+	OutputTokens int64     `json:"output_tokens"`
+	Agent        string    `json:"most_recent_agent_filename"`
+}
+
+// listSessions lists the newest sessions. Clients of these routes cannot ask for
+// a second page; if there is one, the header Holdfast-Truncated says so.
+func (l legacyAPI) listSessions(w http.ResponseWriter, r *http.Request) error {
+	rows, err := l.list(r.Context(), tenantOf(r.Context()), events.Page{Limit: maxPage})
+	if err != nil {
+		return err
+	}
+	out := make([]legacyRow, len(rows))
+	for i, s := range rows {
+		out[i] = legacyRow{
+			ID: s.Session.Session, Title: s.Title, CreatedAt: s.CreatedAt.UTC(), NumMessages: s.NumMessages,
+			InputTokens: s.InputTokens, OutputTokens: s.OutputTokens, Agent: legacyFile(s.Agent),
+		}
+	}
+	if len(rows) == maxPage {
+		w.Header().Set("Holdfast-Truncated", "true")
+	}
+	writeJSON(w, http.StatusOK, "application/json", out)
+	return nil
+}
+
+// legacyFile is an agent's name as clients of these routes know it.
+func legacyFile(name string) string {
+	if name == "" {
+		return ""
+	}
+	return plainName(name) + ".yaml"
+}
+
+// legacySession is the session document.
+type legacySession struct {
+	ID              string          `json:"id"`
+	Title           string          `json:"title"`
+	Messages        []legacyMessage `json:"messages"`
+	CreatedAt       time.Time       `json:"created_at"`
+	ToolsApproved   bool            `json:"tools_approved"`
+	SendUserMessage bool            `json:"SendUserMessage"`
+	InputTokens     int64           `json:"input_tokens"`
+	OutputTokens    int64           `json:"output_tokens"`
+	Cost            float64         `json:"cost"`
+}
+
+type legacyMessage struct {
+	AgentFilename string           `json:"agentFilename"`
+	AgentName     string           `json:"agentName"`
+	Message       holdfast.Message `json:"message"`
+}
+
+func newLegacySession(v *View) legacySession {
+	s := legacySession{
+		ID: v.ref.Session, Title: v.Info.Title, CreatedAt: v.Info.CreatedAt.UTC(), ToolsApproved: v.Info.ToolsApproved,
+		SendUserMessage: true, InputTokens: v.Info.InputTokens, OutputTokens: v.Info.OutputTokens, Cost: v.Info.Cost,
+		Messages: make([]legacyMessage, len(v.Messages)),
+	}
+	for i, m := range v.Messages {
+		s.Messages[i] = legacyMessage{AgentFilename: legacyFile(m.AgentFile), AgentName: m.Agent, Message: m.Message}
+	}
+	return s
+}
+
+func (l legacyAPI) createSession(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r, l.cfg.MaxBody)
+	if err != nil {
+		return err
+	}
+	t, err := template(body)
+	if err != nil {
+		return err
+	}
+	v, _, err := l.createOnce(r.Context(), "", r.Header.Get("Idempotency-Key"), &holdfast.SessionCreatedEvent{ToolsApproved: t.ToolsApproved})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, "application/json", newLegacySession(v))
+	return nil
+}
+
+func (l legacyAPI) getSession(w http.ResponseWriter, r *http.Request) error {
+	v, err := l.view(r.Context(), l.ref(r), 0)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, "application/json", newLegacySession(v))
+	return nil
+}
+
+// ref is the session that the path names.
+func (l legacyAPI) ref(r *http.Request) holdfast.SessionRef {
+	return holdfast.SessionRef{Tenant: tenantOf(r.Context()), Session: r.PathValue("id")}
+}
+
+func (l legacyAPI) deleteSession(w http.ResponseWriter, r *http.Request) error {
+	err := l.delete(r.Context(), l.ref(r), r.Header.Get("Idempotency-Key"))
+	return l.settled(w, err, "session deleted")
+}
+
+// settled answers a command that has no result of its own.
+func (l legacyAPI) settled(w http.ResponseWriter, err error, done string) error {
+	if errors.Is(err, errPending) {
+		writeJSON(w, http.StatusAccepted, "application/json", map[string]string{"message": "accepted; " + errPending.Error()})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, "application/json", map[string]string{"message": done})
+	return nil
+}
+
+// resume decides on the oldest tool call that waits, or lets a run go on that
+// has used up its iterations.
+func (l legacyAPI) resume(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r, l.cfg.MaxBody)
+	if err != nil {
+		return err
+	}
+	var in struct {
+		Confirmation string `json:"confirmation"`
+	}
+	if err := decodeJSON(body, &in); err != nil {
+		return err
+	}
+	if err := checkDecision("confirmation", in.Confirmation); err != nil {
+		return err
+	}
+	if err := checkKey(r.Header.Get("Idempotency-Key")); err != nil {
+		return err
+	}
+	ctx, ref := r.Context(), l.ref(r)
+	if err := l.exists(ctx, ref); err != nil {
+		return err
+	}
+	c, err := events.NewCommand(ref, events.KindDecide, commandID(ref, events.KindDecide, r.Header.Get("Idempotency-Key")), events.DecideBody{Decision: in.Confirmation})
+	if err != nil {
+		return err
+	}
+	_, err = l.request(ctx, c)
+	return l.settled(w, err, "session resumed")
+}

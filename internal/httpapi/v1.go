@@ -1,0 +1,148 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	holdfast "github.com/holdfast-run/holdfast"
+)
+
+// humaErrors makes huma's own refusals (validation, size) problems of ours. Huma
+// has one function for all APIs of a process.
+var humaErrors = sync.OnceFunc(func() {
+	huma.DefaultArrayNullable = false // an empty list is [], never null
+	huma.NewError = func(st int, msg string, errs ...error) huma.StatusError {
+		code := codeOfStatus(st)
+		p := &Problem{Status: status(code), Detail: msg, Code: code}
+		p.Title = http.StatusText(p.Status)
+		for _, err := range errs {
+			if err == nil {
+				continue
+			}
+			var e *holdfast.Error
+			if errors.As(err, &e) { // from decodeJSON: it says it better
+				p.Code, p.Status, p.Title, p.Detail = e.Code, status(e.Code), http.StatusText(status(e.Code)), e.Message
+				continue
+			}
+			if d, ok := err.(huma.ErrorDetailer); ok { //nolint:errorlint // huma passes details, not chains
+				detail := d.ErrorDetail()
+				p.Errors = append(p.Errors, ProblemDetail{Message: detail.Message, Location: detail.Location})
+				continue
+			}
+			p.Errors = append(p.Errors, ProblemDetail{Message: err.Error()})
+		}
+		if len(p.Errors) > 0 && p.Code == holdfast.CodeInvalid {
+			first := p.Errors[0]
+			p.Detail = strings.TrimPrefix(first.Location+": "+first.Message, ": ")
+		}
+		return p
+	}
+})
+
+// codeOfStatus is the code of a refusal that huma makes by status.
+func codeOfStatus(st int) holdfast.Code {
+	switch st {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusNotAcceptable, http.StatusUnsupportedMediaType:
+		return holdfast.CodeInvalid
+	case http.StatusRequestEntityTooLarge:
+		return holdfast.CodeTooLarge
+	case http.StatusRequestTimeout:
+		return holdfast.CodeTimeout
+	case http.StatusNotFound:
+		return holdfast.CodeNotFound
+	}
+	return holdfast.CodeInternal
+}
+
+// v1 mounts our own routes and describes them.
+func (a *API) v1(mux *http.ServeMux) {
+	humaErrors()
+	jsonFormat := huma.Format{
+		Marshal: func(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) },
+		// The first of the two readings of a body: it says where a mistake is.
+		Unmarshal: decodeJSON,
+	}
+	cfg := huma.DefaultConfig("Holdfast", a.cfg.Version)
+	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "", "", ""
+	cfg.Formats = map[string]huma.Format{"application/json": jsonFormat, "json": jsonFormat}
+	cfg.RejectUnknownQueryParameters = true
+	cfg.CreateHooks = nil // no "$schema" member in answers
+	cfg.Info.Description = apiDescription
+	cfg.Servers = []*huma.Server{{URL: "/"}}
+	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer", Description: "An API key as a Bearer token. The same key is taken as the password of Basic authentication and in the header X-API-Key."},
+	}
+	cfg.Security = []map[string][]string{{"bearer": {}}, {}}
+	api := humago.New(mux, cfg)
+	a.sessionRoutes(api)
+	a.runRoutes(api)
+	a.agentRoutes(api)
+	a.eventRoutes(mux, api)
+	// The document is made once and never changes.
+	a.spec = sync.OnceValues(api.OpenAPI().YAML)
+	asJSON := sync.OnceValues(func() ([]byte, error) { return json.Marshal(api.OpenAPI()) })
+	serve := func(contentType string, doc func() ([]byte, error)) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			body, err := doc()
+			if err != nil {
+				a.writeProblem(w, r, err)
+				return
+			}
+			w.Header().Set("Content-Type", contentType)
+			_, _ = w.Write(body) // a failure is the client's; it has gone
+		}
+	}
+	mux.HandleFunc("GET /v1/openapi.json", serve("application/vnd.oai.openapi+json", asJSON))
+	mux.HandleFunc("GET /v1/openapi.yaml", serve("application/vnd.oai.openapi", a.spec))
+}
+
+const apiDescription = "Sessions of LLM agents that survive any crash.\n\n" +
+	"A session is a log of events, numbered from 1 without gaps. Requests that change something store a command; " +
+	"its acceptance or refusal is an event. An answer with status 200 says that the command has taken effect, one with 202 that it is stored and that its outcome is not known yet: " +
+	"the event stream will tell, and the same request with the same Idempotency-Key asks again.\n\n" +
+	"Errors are application/problem+json; decide by their member code."
+
+// errorsOf lists the statuses that routes share beside their own.
+func errorsOf(own ...int) []int {
+	return append(own, http.StatusBadRequest, http.StatusUnauthorized, http.StatusServiceUnavailable)
+}
+
+// operation describes a route.
+func (a *API) operation(id, method, path, tag, summary, description string, statuses ...int) huma.Operation {
+	return huma.Operation{
+		OperationID: id, Method: method, Path: path, Tags: []string{tag}, Summary: summary, Description: description,
+		MaxBodyBytes: a.cfg.MaxBody, BodyReadTimeout: 60 * time.Second, Errors: errorsOf(statuses...),
+	}
+}
+
+// respond makes an error of a handler a problem.
+func (a *API) respond(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	a.logError(ctx, "request failed", err)
+	return problem(ctx, err)
+}
+
+// SessionPath is the part of inputs that names a session.
+type SessionPath struct {
+	ID string `path:"id" doc:"Id of the session: letters, digits, '-' and '_', at most 128." example:"0194f2a0-7d3e-7cc1-9d0c-0a4d2f9b1c55"`
+}
+
+func (p SessionPath) ref(ctx context.Context) holdfast.SessionRef {
+	return holdfast.SessionRef{Tenant: tenantOf(ctx), Session: p.ID}
+}
+
+// KeyHeader is the part of inputs that makes a request idempotent.
+type KeyHeader struct {
+	Key string `header:"Idempotency-Key" maxLength:"255" doc:"Makes the request safe to repeat: the same key with the same body has its effect once and gets the same answer, with another body it is refused with 422."`
+}

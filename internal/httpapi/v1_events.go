@@ -1,0 +1,292 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/events"
+)
+
+// eventRoutes mounts the routes that give out events. They stream, so they are
+// plain handlers and are described by hand.
+func (a *API) eventRoutes(mux *http.ServeMux, api huma.API) {
+	mux.HandleFunc("GET /v1/sessions/{id}/events", a.events)
+	mux.HandleFunc("GET /v1/sessions/{id}/events/{seq}", a.oneEvent)
+	mux.HandleFunc("GET /v1/sessions/{id}/tool-calls/{call}/output", a.toolOutput)
+	str, num, boolean := &huma.Schema{Type: "string"}, &huma.Schema{Type: "integer", Format: "int64"}, &huma.Schema{Type: "boolean"}
+	event := &huma.Schema{
+		Type: "object", AdditionalProperties: true, Required: []string{"type", "seq", "time"},
+		Description: "One event. Types and members are added over time; pass over what you do not know.",
+		Properties: map[string]*huma.Schema{
+			"type": str, "agent_name": str, "session_id": str, "run": str,
+			"seq":  {Type: "integer", Format: "int64", Description: "Numbers the events of a session from 1 without gaps."},
+			"time": {Type: "string", Format: "date-time"},
+		},
+	}
+	api.OpenAPI().Components.Schemas.Map()["Event"] = event
+	ref := &huma.Schema{Ref: "#/components/schemas/Event"}
+	param := func(name, in, doc string, s *huma.Schema) *huma.Param {
+		return &huma.Param{Name: name, In: in, Description: doc, Schema: s, Required: in == "path"}
+	}
+	session := param("id", "path", "Id of the session.", str)
+	add := func(id, path, summary, doc string, content map[string]*huma.MediaType, params []*huma.Param, statuses ...int) {
+		op := a.operation(id, http.MethodGet, path, "events", summary, doc, statuses...)
+		op.Parameters = params
+		op.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: content}}
+		for _, st := range op.Errors {
+			op.Responses[strconv.Itoa(st)] = &huma.Response{
+				Description: http.StatusText(st),
+				Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: &huma.Schema{Ref: "#/components/schemas/Problem"}}},
+			}
+		}
+		api.OpenAPI().AddOperation(&op)
+	}
+	add("stream-events", "/v1/sessions/{id}/events", "Stream events",
+		"All events behind a cursor, in order and without a gap, and then those to come, as server-sent events (id is the sequence number, data the event) or, with Accept: application/x-ndjson, as JSON lines (an empty line says that the stream is alive). "+
+			"A stream that breaks off goes on with Last-Event-ID, or after, set to the last sequence number that was read. A cursor beyond the end of the session is answered with 410.",
+		map[string]*huma.MediaType{typeSSE: {Schema: ref}, typeNDJSON: {Schema: ref}},
+		[]*huma.Param{
+			session,
+			param("after", "query", "Sequence number of the last event that is not wanted. Default 0: from the beginning.", num),
+			param("until", "query", "Where the stream ends: run (when the next run has finished), idle (when the session waits for somebody and nothing runs), or the id of a run. Default: never.", str),
+			param("wait", "query", "false ends the stream with the event that is the newest one now.", boolean),
+			param("Last-Event-ID", "header", "As after, and wins over it: browsers send it when they reconnect.", num),
+		}, http.StatusNotFound, http.StatusGone)
+	add("get-event", "/v1/sessions/{id}/events/{seq}", "Get an event", "One event, whole.",
+		map[string]*huma.MediaType{"application/json": {Schema: ref}},
+		[]*huma.Param{session, param("seq", "path", "Sequence number of the event.", num)}, http.StatusNotFound, http.StatusGone)
+	add("get-tool-output", "/v1/sessions/{id}/tool-calls/{call}/output", "Get the output of a tool call", "The whole output, also where the event has only its beginning.",
+		map[string]*huma.MediaType{"text/plain": {Schema: str}},
+		[]*huma.Param{session, param("call", "path", "Id of the tool call.", str)}, http.StatusNotFound)
+}
+
+// eventQuery is what a request wants of a stream.
+type eventQuery struct {
+	after uint64
+	until string
+	wait  bool
+	lines bool // JSON lines instead of server-sent events
+}
+
+func parseEventQuery(r *http.Request) (q eventQuery, err error) {
+	q.wait = true
+	for name, values := range r.URL.Query() {
+		v := values[len(values)-1]
+		switch name {
+		case "after":
+			q.after, err = strconv.ParseUint(v, 10, 63)
+		case "until":
+			q.until = v
+			if v != "" {
+				err = holdfast.ValidateID("until", v)
+			}
+		case "wait":
+			q.wait, err = strconv.ParseBool(v)
+		default:
+			err = errors.New("unknown query parameter")
+		}
+		if err != nil {
+			return q, holdfast.WrapError(holdfast.CodeInvalid, err, fmt.Sprintf("query %s=%q: want after (a number), until (run, idle or the id of a run), wait (true or false)", name, v))
+		}
+	}
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		if q.after, err = strconv.ParseUint(id, 10, 63); err != nil {
+			return q, holdfast.WrapError(holdfast.CodeInvalid, err, fmt.Sprintf("Last-Event-ID %q: want a sequence number", id))
+		}
+	}
+	q.lines = strings.Contains(r.Header.Get("Accept"), typeNDJSON)
+	return q, nil
+}
+
+// events streams a session.
+func (a *API) events(w http.ResponseWriter, r *http.Request) {
+	if err := a.streamEvents(w, r); err != nil {
+		a.writeProblem(w, r, err)
+	}
+}
+
+func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	ref := holdfast.SessionRef{Tenant: tenantOf(ctx), Session: r.PathValue("id")}
+	if err := ref.Validate(); err != nil {
+		return err
+	}
+	q, err := parseEventQuery(r)
+	if err != nil {
+		return err
+	}
+	if q.wait {
+		f, release, err := a.hub.open(ctx, ref)
+		if err != nil {
+			return err
+		}
+		defer release()
+		// The feed may be a moment behind what the client has seen elsewhere.
+		if q.after > f.headSeq() {
+			if err := a.checkCursor(ctx, ref, q.after); err != nil {
+				return err
+			}
+		}
+	} else if err := a.checkCursor(ctx, ref, q.after); err != nil {
+		return err
+	}
+	out := &eventSink{lines: q.lines, until: q.until}
+	contentType, beat := typeSSE, beatSSE
+	if q.lines {
+		contentType, beat = typeNDJSON, beatNDJSON
+	}
+	if out.wire, err = a.startWire(w, contentType, beat); err != nil {
+		a.logError(ctx, "a stream could not begin", err)
+		return nil
+	}
+	if q.wait {
+		err = a.hub.stream(ctx, ref, q.after, out)
+	} else {
+		err = a.hub.catchUp(ctx, ref, q.after, func(it *item) error {
+			done, err := out.event(it)
+			if done {
+				err = errors.Join(err, errDone)
+			}
+			return err
+		})
+		if err == nil || errors.Is(err, errDone) {
+			err = out.flush()
+		}
+	}
+	if err != nil && ctx.Err() == nil {
+		a.logError(ctx, "a stream broke off", err)
+		// The client must not take this for the end of the log.
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+// checkCursor refuses a cursor beyond the end of the session, and sessions that
+// do not exist.
+func (a *API) checkCursor(ctx context.Context, ref holdfast.SessionRef, after uint64) error {
+	if err := a.exists(ctx, ref); err != nil {
+		return err
+	}
+	tail, err := events.ReadTail(ctx, a.cfg.Bus, a.cfg.Store, ref)
+	if err != nil {
+		return unavailable(err)
+	}
+	if after > tail.Seq {
+		return &cursorError{after: after, head: tail.Seq}
+	}
+	return nil
+}
+
+// eventSink is a stream of all events.
+type eventSink struct {
+	*wire
+	lines bool
+	until string
+}
+
+// event implements sink.
+func (s *eventSink) event(it *item) (done bool, err error) {
+	if s.lines {
+		// The line and the first of the two newlines behind it.
+		end := len(it.sse) - 1
+		err = s.write(it.sse[end-1-len(it.line) : end])
+	} else {
+		err = s.write(it.sse)
+	}
+	switch it.typ {
+	case holdfast.TypeSessionDeleted:
+		return true, err
+	case holdfast.TypeRunFinished:
+		return s.until == "run" || s.until != "" && s.until == it.run, err
+	case holdfast.TypeSessionParked:
+		return s.until == "idle", err
+	}
+	return false, err
+}
+
+// oneEvent answers one event, whole.
+func (a *API) oneEvent(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	ref := holdfast.SessionRef{Tenant: tenantOf(ctx), Session: r.PathValue("id")}
+	seq, err := strconv.ParseUint(r.PathValue("seq"), 10, 63)
+	if err != nil || seq == 0 {
+		a.writeProblem(w, r, holdfast.Errorf(holdfast.CodeInvalid, "seq %q: want a number from 1", r.PathValue("seq")))
+		return
+	}
+	if err := a.checkCursor(ctx, ref, seq); err != nil {
+		a.writeProblem(w, r, err)
+		return
+	}
+	var line []byte
+	_, err = a.reader.Read(ctx, ref, seq-1, func(e events.Envelope) error {
+		line = append(e.AppendWire(nil, ref.Session), '\n')
+		return errDone
+	})
+	if err != nil && !errors.Is(err, errDone) {
+		a.writeProblem(w, r, unavailable(err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(line) // a failure is the client's; it has gone
+}
+
+// toolOutput answers the whole output of a tool call. What did not fit into an
+// event is in the payload_part events before it.
+func (a *API) toolOutput(w http.ResponseWriter, r *http.Request) {
+	ctx := r.Context()
+	ref := holdfast.SessionRef{Tenant: tenantOf(ctx), Session: r.PathValue("id")}
+	if err := a.exists(ctx, ref); err != nil {
+		a.writeProblem(w, r, err)
+		return
+	}
+	call := r.PathValue("call")
+	parts := map[string][]byte{}
+	var output []byte
+	_, err := a.reader.Read(ctx, ref, 0, func(e events.Envelope) error {
+		switch e.Type {
+		case holdfast.TypePayloadPart, holdfast.TypeToolCallResponse:
+		default:
+			return nil
+		}
+		ev, err := e.Event()
+		if err != nil {
+			return err
+		}
+		switch ev := ev.(type) {
+		case *holdfast.PayloadPartEvent:
+			if ev.Part <= 1 {
+				clear(parts)
+			}
+			parts[ev.SHA256] = append(parts[ev.SHA256], ev.Data...)
+		case *holdfast.ToolCallResponseEvent:
+			if ev.ToolCallID != call {
+				return nil
+			}
+			output = []byte(ev.Response)
+			if whole, ok := parts[ev.SHA256]; ok && ev.SHA256 != "" {
+				output = slices.Clone(whole)
+			}
+			return errDone
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errDone):
+	case err != nil:
+		a.writeProblem(w, r, unavailable(err))
+		return
+	default:
+		a.writeProblem(w, r, holdfast.Errorf(holdfast.CodeNotFound, "session %s has no tool call %s with an output", ref.Session, call))
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write(output) // a failure is the client's; it has gone
+}
