@@ -91,6 +91,9 @@ func (r *EventReader) line(taken int) ([]byte, error) {
 	for {
 		if i := bytes.IndexByte(r.buf[r.start+scanned:r.end], '\n'); i >= 0 {
 			line := r.buf[r.start : r.start+scanned+i]
+			if len(line)+taken > r.limit {
+				return nil, ErrEventTooLong
+			}
 			r.start += scanned + i + 1
 			return r.trim(line), nil
 		}

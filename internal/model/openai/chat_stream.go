@@ -264,8 +264,9 @@ func (d *chatDecoder) call(w *chatToolCall) *chatCall {
 			}
 			continue
 		}
-		if c.index == index && (w.ID == "" || c.wireID == "" || sameID || w.Function.Name == "") {
-			if c.wireID == "" && !c.named && w.ID != "" {
+		unnamed := c.wireID == "" && !c.named
+		if c.index == index && (w.ID == "" || sameID || unnamed || w.Function.Name == "") {
+			if unnamed && w.ID != "" && !d.taken(w.ID) {
 				c.wireID, c.id = w.ID, w.ID
 			}
 			return c

@@ -147,6 +147,9 @@ func (m *Model) attempt(ctx context.Context, body []byte, yield func(model.Chunk
 			}
 			return dec.finish(yield)
 		}
+		if len(data) == 0 {
+			continue // a sign of life
+		}
 		done, err := dec.event(data, yield)
 		switch {
 		case err == nil:

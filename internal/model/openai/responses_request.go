@@ -94,7 +94,7 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 	}
 	text := func(role string) {
 		comma()
-		b = appendString(append(b, `{"role":`...), role)
+		b = appendString(append(b, `{"type":"message","role":`...), role)
 		b = appendString(append(b, `,"content":`...), msg.Content)
 		b = append(b, '}')
 	}
@@ -134,7 +134,7 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 		return b, nil
 	}
 	comma()
-	b = append(b, `{"role":"user","content":[`...)
+	b = append(b, `{"type":"message","role":"user","content":[`...)
 	if msg.Content != "" {
 		b = appendString(append(b, `{"type":"input_text","text":`...), msg.Content)
 		b = append(b, `},`...)
