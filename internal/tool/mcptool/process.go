@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"sync"
 	"time"
+
+	"github.com/holdfast-run/holdfast/internal/tool"
 )
 
 // How long a server gets to end by itself, first after its standard input was
@@ -35,8 +37,8 @@ type process struct {
 func startProcess(cfg *Config, inherit bool, log io.Writer) (_ *process, err error) {
 	p := &process{cmd: exec.Command(cfg.Command, cfg.Args...), exited: make(chan struct{})}
 	p.cmd.Dir = cfg.Dir
-	p.cmd.Env = environment(cfg.Env, inherit)
-	ownGroup(p.cmd)
+	p.cmd.Env = tool.Environment(cfg.Env, inherit)
+	tool.OwnGroup(p.cmd)
 
 	// Pipes of our own, so that waiting for the process does not wait for a
 	// grandchild that holds the other end, and closing ours ends any read.
@@ -75,29 +77,10 @@ func startProcess(cfg *Config, inherit bool, log io.Writer) (_ *process, err err
 	p.wg.Go(func() {
 		p.exitErr = p.cmd.Wait()
 		// Whatever the server started and left behind ends too.
-		killGroup(p.cmd.Process.Pid)
+		tool.KillGroup(p.cmd.Process.Pid)
 		close(p.exited)
 	})
 	return p, nil
-}
-
-// environment is what a command sees: what its configuration says, and what
-// hardly any program can do without.
-func environment(explicit map[string]string, inherit bool) []string {
-	var env []string
-	if inherit {
-		env = os.Environ()
-	} else {
-		for _, name := range safeEnvironment {
-			if v, ok := os.LookupEnv(name); ok {
-				env = append(env, name+"="+v)
-			}
-		}
-	}
-	for k, v := range explicit {
-		env = append(env, k+"="+v) // of two with one name, exec takes the last
-	}
-	return env
 }
 
 // stop ends the process and all that it started, and returns when nothing of it
@@ -106,9 +89,9 @@ func (p *process) stop() {
 	p.stopOnce.Do(func() {
 		_ = p.stdin.Close()
 		if !p.exitedWithin(stdinGrace) {
-			terminateGroup(p.cmd.Process.Pid)
+			tool.TerminateGroup(p.cmd.Process.Pid)
 			if !p.exitedWithin(termGrace) {
-				killGroup(p.cmd.Process.Pid)
+				tool.KillGroup(p.cmd.Process.Pid)
 			}
 		}
 		<-p.exited

@@ -1,20 +1,21 @@
 //go:build !unix
 
-package mcptool
+package tool
 
 import (
 	"os"
 	"os/exec"
 )
 
-// ownGroup has nothing to do where there are no process groups: the process
+// OwnGroup has nothing to do where there are no process groups: the process
 // alone is ended.
-func ownGroup(*exec.Cmd) {}
+func OwnGroup(*exec.Cmd) {}
 
-// terminateGroup kills: there is no signal that asks.
-func terminateGroup(pid int) { killGroup(pid) }
+// TerminateGroup kills: there is no signal that asks.
+func TerminateGroup(pid int) { KillGroup(pid) }
 
-func killGroup(pid int) {
+// KillGroup ends the process. That it is gone is no error.
+func KillGroup(pid int) {
 	if p, err := os.FindProcess(pid); err == nil {
 		_ = p.Kill()
 	}

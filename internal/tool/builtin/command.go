@@ -1,0 +1,241 @@
+package builtin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/holdfast-run/holdfast/internal/tool"
+)
+
+const (
+	// commandOutput is how much of a command's output a result holds: half of it
+	// from the beginning and half from the end.
+	commandOutput = tool.MaxOutput - 4<<10
+	// spillLimit is how much of a longer output is kept in a file, in bytes.
+	spillLimit = 64 << 20
+	// drainGrace is how long what a command left running may still write.
+	drainGrace = 200 * time.Millisecond
+	// stopGrace is between SIGTERM and SIGKILL.
+	stopGrace = 2 * time.Second
+	// stopDrain bounds the wait for the end of the output after SIGKILL.
+	stopDrain = 2 * time.Second
+)
+
+// host runs commands on the machine of the worker and remembers the files that
+// long outputs went to.
+type host struct {
+	shell string
+	env   []string
+
+	life   context.Context
+	cancel context.CancelFunc
+	mu     sync.Mutex
+	spills []string
+	calls  sync.RWMutex // held for reading by commands under way
+}
+
+func newHost(shell string, env map[string]string, inherit bool) *host {
+	if shell == "" {
+		shell = "/bin/sh"
+	}
+	h := &host{shell: shell, env: tool.Environment(env, inherit)}
+	h.life, h.cancel = context.WithCancel(context.Background())
+	return h
+}
+
+// close ends what runs and removes the files.
+func (h *host) close() error {
+	h.cancel()
+	h.calls.Lock()
+	defer h.calls.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var errs []error
+	for _, name := range h.spills {
+		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("removing the output of a command: %w", err))
+		}
+	}
+	h.spills = nil
+	return errors.Join(errs...)
+}
+
+// command is one line for the shell.
+type command struct {
+	line     string
+	dir      string
+	env      []string // besides that of the host
+	timeout  time.Duration
+	progress func(string) // may be nil
+}
+
+// run runs a command to its end. It and all that it started are gone when run
+// returns. The Go error is the context's.
+func (h *host) run(ctx context.Context, c command) (tool.Result, error) {
+	h.calls.RLock()
+	defer h.calls.RUnlock()
+	if h.life.Err() != nil {
+		return failed("The toolset is closed."), nil
+	}
+	runCtx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	stop := context.AfterFunc(h.life, cancel)
+	defer stop()
+
+	r, w, err := os.Pipe()
+	if err != nil {
+		return failed("The command cannot be started: %v.", err), nil
+	}
+	defer func() { _ = r.Close() }()
+	cmd := exec.Command(h.shell, "-c", c.line)
+	cmd.Dir, cmd.Env = c.dir, append(h.env[:len(h.env):len(h.env)], c.env...)
+	cmd.Stdout, cmd.Stderr = w, w
+	tool.OwnGroup(cmd)
+	err = cmd.Start()
+	_ = w.Close() // the command has its own
+	if err != nil {
+		return failed("The command cannot be started: %v.", err), nil
+	}
+
+	out := &collector{progress: c.progress, host: h}
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		_, _ = io.Copy(out, r) // ends with the pipe
+	}()
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+
+	var exit error
+	select {
+	case exit = <-exited:
+		// Processes in the background may hold the output open for ever.
+		waitFor(drained, drainGrace)
+	case <-runCtx.Done():
+		tool.TerminateGroup(cmd.Process.Pid)
+		timer := time.NewTimer(stopGrace)
+		select {
+		case exit = <-exited:
+		case <-timer.C:
+			tool.KillGroup(cmd.Process.Pid)
+			exit = <-exited
+		}
+		timer.Stop()
+	}
+	tool.KillGroup(cmd.Process.Pid)
+	if !waitFor(drained, stopDrain) {
+		_ = r.Close() // something left the group and holds the output
+		<-drained
+	}
+
+	output := out.finish()
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return tool.Result{}, fmt.Errorf("running a command: %w", ctx.Err())
+	case h.life.Err() != nil:
+		return failed("The command was stopped because the toolset was closed.\n%s", output), nil
+	case runCtx.Err() != nil:
+		return failed("The command was stopped after %v.\n%s", c.timeout, output), nil
+	case exit != nil:
+		return failed("The command failed: %v.\n%s", exit, output), nil
+	case output == "":
+		return succeeded("The command ended without output."), nil
+	}
+	return tool.Result{Output: output}, nil
+}
+
+func waitFor(done <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// collector keeps the first and the last part of an output, and the whole of a
+// long one in a file.
+type collector struct {
+	host     *host
+	progress func(string)
+
+	head, tail []byte
+	total      int64
+	file       *os.File
+	fileErr    error
+	written    int64
+}
+
+// Write implements io.Writer; it never fails, so that the command goes on.
+func (o *collector) Write(p []byte) (int, error) {
+	n := len(p)
+	if o.progress != nil {
+		o.progress(string(bytes.ToValidUTF8(p, []byte("\uFFFD"))))
+	}
+	o.total += int64(n)
+	rest := p
+	if free := commandOutput/2 - len(o.head); free > 0 {
+		k := min(free, len(rest))
+		o.head, rest = append(o.head, rest[:k]...), rest[k:]
+	}
+	if len(rest) > 0 {
+		o.tail = append(o.tail, rest...)
+		if len(o.tail) > 2*commandOutput { // cut seldom, not with each write
+			o.tail = append(o.tail[:0], o.tail[len(o.tail)-commandOutput/2:]...)
+		}
+	}
+	if o.total > commandOutput {
+		o.spill(p)
+	}
+	return n, nil
+}
+
+// spill writes p to the file. The first time it is made, with what came before.
+func (o *collector) spill(p []byte) {
+	if o.file == nil && o.fileErr == nil {
+		o.file, o.fileErr = os.CreateTemp("", "holdfast-output-*.txt")
+		if o.fileErr == nil {
+			o.host.mu.Lock()
+			o.host.spills = append(o.host.spills, o.file.Name())
+			o.host.mu.Unlock()
+			// Nothing was cut from the tail yet: that begins at twice the limit.
+			p = append(append([]byte(nil), o.head...), o.tail...)
+		}
+	}
+	if o.fileErr != nil || o.written >= spillLimit {
+		return
+	}
+	k, err := o.file.Write(p[:min(int64(len(p)), spillLimit-o.written)])
+	o.written += int64(k)
+	o.fileErr = err
+}
+
+func (o *collector) finish() string {
+	if o.file != nil {
+		if err := o.file.Close(); o.fileErr == nil {
+			o.fileErr = err
+		}
+	}
+	if o.total <= commandOutput {
+		return string(o.head) + string(o.tail)
+	}
+	where := "the rest is lost: " + fmt.Sprint(o.fileErr)
+	if o.fileErr == nil {
+		where = "the whole is in " + o.file.Name()
+		if o.written < o.total {
+			where = fmt.Sprintf("the first %d bytes are in %s", o.written, o.file.Name())
+		}
+	}
+	tail := o.tail[len(o.tail)-min(len(o.tail), commandOutput/2):]
+	return fmt.Sprintf("%s\n[output cut: %d bytes are left out here; %s]\n%s",
+		o.head, o.total-int64(len(o.head)+len(tail)), where, tail)
+}
