@@ -1,0 +1,272 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
+)
+
+// Defaults and limits.
+const (
+	// DefaultTimeout is how long a request that is no stream may take, attempts to
+	// repeat it included.
+	DefaultTimeout = 30 * time.Second
+	// maxAnswer bounds the answer of a request that is no stream.
+	maxAnswer = 256 << 20
+	// attempts is how often a request is sent whose answer gets lost.
+	attempts = 4
+	firstGap = 100 * time.Millisecond
+	maxGap   = 5 * time.Second
+)
+
+// Client is a connection to a server. Make it with [New].
+type Client struct {
+	base    *url.URL
+	http    *http.Client
+	key     string
+	timeout time.Duration
+	idle    time.Duration
+}
+
+// Option configures a [Client].
+type Option func(*Client)
+
+// WithHTTPClient sets the HTTP client to use. Its Timeout must be 0: it would cut
+// streams. Default: one with Go's default transport.
+func WithHTTPClient(h *http.Client) Option { return func(c *Client) { c.http = h } }
+
+// WithAPIKey sets the key that says who is calling. Default: none, or the
+// password in the server's URL.
+func WithAPIKey(key string) Option { return func(c *Client) { c.key = key } }
+
+// WithTimeout sets how long a request that is no stream may take. Default
+// [DefaultTimeout]; streams have no limit.
+func WithTimeout(d time.Duration) Option { return func(c *Client) { c.timeout = d } }
+
+// WithIdleTimeout sets after how much silence a stream's connection counts as
+// lost. The server says something at least every 10 s. Default 30 s.
+func WithIdleTimeout(d time.Duration) Option { return func(c *Client) { c.idle = d } }
+
+// New returns a client of the server at baseURL, such as http://localhost:8080.
+func New(baseURL string, opts ...Option) (*Client, error) {
+	u, err := url.Parse(strings.TrimRight(baseURL, "/"))
+	if err != nil {
+		return nil, fmt.Errorf("the server's URL: %w", err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("the server's URL %q: want http://host or https://host", u.Redacted())
+	}
+	c := &Client{base: u, http: &http.Client{}, timeout: DefaultTimeout, idle: 30 * time.Second}
+	if p, ok := u.User.Password(); ok {
+		c.key = p
+	}
+	u.User = nil
+	for _, o := range opts {
+		o(c)
+	}
+	if c.http == nil || c.http.Timeout != 0 {
+		return nil, errors.New("the HTTP client must be set and must have no Timeout: it would cut streams; use WithTimeout")
+	}
+	return c, nil
+}
+
+// Error is an answer of the server that says that something went wrong.
+type Error struct {
+	// Status is the HTTP status.
+	Status  int
+	Code    holdfast.Code
+	Message string
+	// RequestID names the request in the server's log.
+	RequestID string
+	// RetryAfter is how long the server asks to wait, 0 if it does not say.
+	RetryAfter time.Duration
+}
+
+// Error returns the message and the code.
+func (e *Error) Error() string {
+	if e.Code == "" {
+		return fmt.Sprintf("%s (HTTP status %d)", e.Message, e.Status)
+	}
+	return fmt.Sprintf("%s (%s)", e.Message, e.Code)
+}
+
+// Unwrap makes [holdfast.CodeOf] work.
+func (e *Error) Unwrap() error { return &holdfast.Error{Code: e.Code, Message: e.Message} }
+
+// readError makes an error of an answer whose status is none of success.
+func readError(resp *http.Response) error {
+	e := &Error{Status: resp.StatusCode, Message: http.StatusText(resp.StatusCode), RequestID: resp.Header.Get("X-Request-Id")}
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
+		e.RetryAfter = time.Duration(s) * time.Second
+	}
+	var body struct {
+		Detail  string        `json:"detail"`
+		Message string        `json:"message"`
+		Code    holdfast.Code `json:"code"`
+	}
+	// What is no JSON comes from something between us and the server.
+	if data, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20)); err == nil && json.Unmarshal(data, &body) == nil {
+		e.Code = body.Code
+		for _, m := range []string{body.Detail, body.Message} {
+			if m != "" {
+				e.Message = m
+				break
+			}
+		}
+	}
+	return e
+}
+
+// path joins segments, each escaped.
+func path(segments ...string) string {
+	var b strings.Builder
+	for _, s := range segments {
+		b.WriteByte('/')
+		b.WriteString(url.PathEscape(s))
+	}
+	return b.String()
+}
+
+// request makes a request to the server.
+func (c *Client) request(ctx context.Context, method, path string, query url.Values, body []byte) (*http.Request, error) {
+	target := c.base.String() + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	var r io.Reader
+	if body != nil {
+		r = bytes.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, r)
+	if err != nil {
+		return nil, fmt.Errorf("make a request: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	return req, nil
+}
+
+// do makes a request whose answer is JSON, repeats it while that may help, and
+// decodes the answer into out, if that is not nil. Requests that change something
+// carry a key, so that repeating them is harmless.
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	key := ""
+	if method != http.MethodGet {
+		key = holdfast.NewID()
+	}
+	return c.doWithKey(ctx, method, path, query, key, in, out)
+}
+
+func (c *Client) doWithKey(ctx context.Context, method, path string, query url.Values, key string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	var body []byte
+	if in != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
+			return fmt.Errorf("encode a request: %w", err)
+		}
+	}
+	for attempt := 1; ; attempt++ {
+		err := c.once(ctx, method, path, query, body, key, out)
+		if err == nil || attempt == attempts || !temporary(err) || !wait(ctx, attempt, err) {
+			if err != nil {
+				return fmt.Errorf("%s %s: %w", method, path, err)
+			}
+			return nil
+		}
+	}
+}
+
+func (c *Client) once(ctx context.Context, method, path string, query url.Values, body []byte, key string, out any) error {
+	req, err := c.request(ctx, method, path, query, body)
+	if err != nil {
+		return err
+	}
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return &lostError{err}
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing was written
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return readError(resp)
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return &lostError{err}
+	}
+	if len(data) > maxAnswer {
+		return fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
+	}
+	if out == nil {
+		return nil
+	}
+	if raw, ok := out.(*json.RawMessage); ok && json.Valid(data) {
+		*raw = data
+		return nil
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return fmt.Errorf("the answer cannot be read: %w", err)
+	}
+	return nil
+}
+
+// lostError is a connection that broke.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
+
+// temporary reports whether the same request may succeed later.
+func temporary(err error) bool {
+	var lost *lostError
+	if errors.As(err, &lost) {
+		return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// wait pauses before attempt+1, longer each time and as long as the server asks
+// for. It returns false if ctx ends first.
+func wait(ctx context.Context, attempt int, err error) bool {
+	gap := min(firstGap<<min(attempt-1, 10), maxGap)
+	gap = gap/2 + rand.N(gap/2) // so that clients do not come back all at once
+	var e *Error
+	if errors.As(err, &e) {
+		gap = max(gap, e.RetryAfter)
+	}
+	t := time.NewTimer(gap)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

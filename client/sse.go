@@ -1,0 +1,84 @@
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+)
+
+// maxEvent bounds one event of a stream, so that a broken server cannot fill the
+// memory. An event of Holdfast has 512 KiB at most, a line of it a little more.
+const maxEvent = 16 << 20
+
+var errEventTooLong = errors.New("an event of the stream is too long")
+
+// sseReader reads server-sent events (WHATWG HTML, section 9.2).
+type sseReader struct {
+	r    *bufio.Reader
+	line []byte
+	data []byte
+}
+
+func newSSEReader(r io.Reader) *sseReader {
+	return &sseReader{r: bufio.NewReaderSize(r, 32<<10)}
+}
+
+// next returns the next event that has data. seq is its id, 0 if it has none.
+// data is valid until the next call. beat is called for every line, comments
+// included: the connection lives. The end of the stream is io.EOF; what is not
+// ended by an empty line is dropped.
+func (s *sseReader) next(beat func()) (seq uint64, data []byte, err error) {
+	s.data = s.data[:0]
+	hasData := false
+	for {
+		line, err := s.readLine()
+		if err != nil {
+			return 0, nil, err
+		}
+		beat()
+		if len(line) == 0 {
+			if hasData {
+				return seq, s.data, nil
+			}
+			seq = 0
+			continue
+		}
+		field, value, _ := bytes.Cut(line, []byte{':'})
+		value = bytes.TrimPrefix(value, []byte{' '})
+		switch string(field) {
+		case "data":
+			if hasData {
+				s.data = append(s.data, '\n')
+			}
+			hasData = true
+			if len(s.data)+len(value) > maxEvent {
+				return 0, nil, errEventTooLong
+			}
+			s.data = append(s.data, value...)
+		case "id":
+			if seq, err = strconv.ParseUint(string(value), 10, 64); err != nil {
+				return 0, nil, fmt.Errorf("an id of the stream is not a number: %q", value)
+			}
+		}
+	}
+}
+
+// readLine returns a line without its end, which is LF or CRLF.
+func (s *sseReader) readLine() ([]byte, error) {
+	s.line = s.line[:0]
+	for {
+		part, err := s.r.ReadSlice('\n')
+		s.line = append(s.line, part...)
+		switch {
+		case err == nil:
+			return bytes.TrimSuffix(bytes.TrimSuffix(s.line, []byte{'\n'}), []byte{'\r'}), nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		case len(s.line) > maxEvent:
+			return nil, errEventTooLong
+		}
+	}
+}
