@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -114,10 +115,12 @@ func (r *Row) Compactable() bool {
 // Plan is what a batch comes to: the part of Record that is the same in every
 // store.
 type Plan struct {
-	// Rows are the sessions that change, as they are afterwards. New[i] says that
-	// the store had no row i before.
+	// Rows are the sessions that change, as they are afterwards.
 	Rows []Row
-	New  []bool
+	// New[i] says that the store had no row i before; HeadOnly[i] that it had one
+	// of which only Head, UpdatedAt, Loose and Compactable change. Other members
+	// of that row may not be set.
+	New, HeadOnly []bool
 	// Chunks[i] are the new chunks of Rows[i].
 	Chunks [][]Chunk
 	// Deleted are the sessions that the batch deletes.
@@ -143,18 +146,29 @@ func (b *Batch) Check() error {
 	return nil
 }
 
-// Refs returns the sessions of the batch, each once.
-func (b *Batch) Refs() []holdfast.SessionRef {
-	refs := make([]holdfast.SessionRef, 0, len(b.Sessions))
-	seen := make(map[holdfast.SessionRef]struct{}, len(b.Sessions))
+// Refs returns the sessions of the batch, each once. Of those in headOnly the
+// batch has nothing but parts of streams: of their rows, [NewPlan] needs no more
+// than Head, Worker, Loose and Purged.
+func (b *Batch) Refs() (whole, headOnly []holdfast.SessionRef) {
+	projects := make(map[holdfast.SessionRef]bool, len(b.Sessions))
+	for i := range b.Sessions {
+		se := &b.Sessions[i]
+		projects[se.Session] = projects[se.Session] ||
+			slices.ContainsFunc(se.Events, func(e Envelope) bool { return !movesHeadOnly(e.Type) })
+	}
 	for i := range b.Sessions {
 		ref := b.Sessions[i].Session
-		if _, ok := seen[ref]; !ok {
-			seen[ref] = struct{}{}
-			refs = append(refs, ref)
+		p, ok := projects[ref]
+		switch {
+		case !ok: // it is in a list already
+		case p:
+			whole = append(whole, ref)
+		default:
+			headOnly = append(headOnly, ref)
 		}
+		delete(projects, ref)
 	}
-	return refs
+	return whole, headOnly
 }
 
 // NewPlan works out what the batch changes for a store that has the given rows.
@@ -164,9 +178,12 @@ func (b *Batch) Refs() []holdfast.SessionRef {
 // row's head, so that one bad event never stops the archive; what it would have
 // changed in the row is lost to the row, not to the log.
 func NewPlan(b Batch, have map[holdfast.SessionRef]Row) (Plan, error) {
-	var p Plan
-	index := make(map[holdfast.SessionRef]int, len(b.Sessions))
-	added := make([][]Envelope, 0, len(b.Sessions))
+	n := len(b.Sessions)
+	p := Plan{
+		Rows: make([]Row, 0, n), New: make([]bool, 0, n), HeadOnly: make([]bool, 0, n), Chunks: make([][]Chunk, 0, n),
+	}
+	index := make(map[holdfast.SessionRef]int, n)
+	added := make([][]Envelope, 0, n)
 	for i := range b.Sessions {
 		ref := b.Sessions[i].Session
 		at, ok := index[ref]
@@ -176,13 +193,14 @@ func NewPlan(b Batch, have map[holdfast.SessionRef]Row) (Plan, error) {
 			at = len(p.Rows)
 			index[ref] = at
 			p.Rows = append(p.Rows, row)
-			p.New = append(p.New, !exists)
+			p.New, p.HeadOnly = append(p.New, !exists), append(p.HeadOnly, exists)
 			added = append(added, nil)
 		}
-		evs, err := p.apply(&p.Rows[at], b.Sessions[i].Events)
+		evs, headOnly, err := p.apply(&p.Rows[at], b.Sessions[i].Events)
 		if err != nil {
 			return Plan{}, err
 		}
+		p.HeadOnly[at] = p.HeadOnly[at] && headOnly
 		if added[at] == nil {
 			added[at] = evs
 		} else {
@@ -201,16 +219,18 @@ func NewPlan(b Batch, have map[holdfast.SessionRef]Row) (Plan, error) {
 			row.Loose += len(chunks)
 		}
 		row.storable()
-		p.Rows[kept], p.New[kept] = row, p.New[i]
+		p.Rows[kept], p.New[kept], p.HeadOnly[kept] = row, p.New[i], p.HeadOnly[i]
 		p.Chunks = append(p.Chunks, chunks)
 		kept++
 	}
-	p.Rows, p.New = p.Rows[:kept], p.New[:kept]
+	p.Rows, p.New, p.HeadOnly = p.Rows[:kept], p.New[:kept], p.HeadOnly[:kept]
 	return p, nil
 }
 
-// apply folds the events that the row does not have yet and returns them.
-func (p *Plan) apply(row *Row, evs []Envelope) ([]Envelope, error) {
+// apply folds the events that the row does not have yet and returns them, and
+// whether they change nothing but its head.
+func (p *Plan) apply(row *Row, evs []Envelope) (added []Envelope, headOnly bool, err error) {
+	headOnly = true
 	for len(evs) > 0 && evs[0].Seq <= row.Head.Seq && evs[0].Seq != 0 {
 		evs = evs[1:]
 	}
@@ -218,10 +238,11 @@ func (p *Plan) apply(row *Row, evs []Envelope) ([]Envelope, error) {
 		e := &evs[i]
 		switch {
 		case row.Head.Seq == 0 && !startsSession(e), row.Head.Seq != 0 && e.Seq != row.Head.Seq+1:
-			return nil, fmt.Errorf("record %s: %w: seq %d after %d", row.Session, ErrGap, e.Seq, row.Head.Seq)
+			return nil, false, fmt.Errorf("record %s: %w: seq %d after %d", row.Session, ErrGap, e.Seq, row.Head.Seq)
 		case e.Epoch < row.Head.Epoch:
 			p.Odd = append(p.Odd, fmt.Errorf("record %s: epoch %d at seq %d after epoch %d", row.Session, e.Epoch, e.Seq, row.Head.Epoch))
 		}
+		headOnly = headOnly && movesHeadOnly(e.Type)
 		wasDeleted := row.Deleted
 		if err := row.Apply(e); err != nil {
 			p.Odd = append(p.Odd, fmt.Errorf("record %s: %w", row.Session, err))
@@ -232,7 +253,7 @@ func (p *Plan) apply(row *Row, evs []Envelope) ([]Envelope, error) {
 			p.Deleted = append(p.Deleted, row.Session)
 		}
 	}
-	return evs, nil
+	return evs, headOnly, nil
 }
 
 // startsSession reports whether the event can be the first one of a session.

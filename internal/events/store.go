@@ -125,9 +125,7 @@ func (i *SessionInfo) Apply(e *Envelope) error {
 	if i.Head.Seq != 0 && e.Seq != i.Head.Seq+1 {
 		return fmt.Errorf("%w: seq %d after %d", ErrGap, e.Seq, i.Head.Seq)
 	}
-	switch e.Type {
-	case holdfast.TypeAgentChoice, holdfast.TypeAgentChoiceReasoning, holdfast.TypePartialToolCall:
-	default:
+	if !movesHeadOnly(e.Type) {
 		if err := i.apply(e); err != nil {
 			return fmt.Errorf("project event %d (%s): %w", e.Seq, e.Type, err)
 		}
@@ -135,6 +133,17 @@ func (i *SessionInfo) Apply(e *Envelope) error {
 	i.Head = Head{Seq: e.Seq, Epoch: e.Epoch}
 	i.UpdatedAt = e.Time
 	return nil
+}
+
+// movesHeadOnly reports whether events of the type change nothing of a row but
+// Head and UpdatedAt. These are the parts of what a model streams: nearly all
+// events, which stores therefore handle with less work.
+func movesHeadOnly(typ string) bool {
+	switch typ {
+	case holdfast.TypeAgentChoice, holdfast.TypeAgentChoiceReasoning, holdfast.TypePartialToolCall:
+		return true
+	}
+	return false
 }
 
 func (i *SessionInfo) apply(e *Envelope) error {

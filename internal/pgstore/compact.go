@@ -33,7 +33,7 @@ func (s *Store) Compact(ctx context.Context, ref holdfast.SessionRef) error {
 // compact merges some groups and reports whether there are more. The lock on the
 // session's row keeps a deletion from passing between reading and writing.
 func compact(tx *transaction, ref holdfast.SessionRef) (more bool, err error) {
-	first := tx.begin(ref.Tenant)
+	first := tx.begin(ofTenant(ref.Tenant))
 	purged := false
 	first.Queue(`SELECT purged FROM sessions WHERE tenant = $1 AND id = $2 FOR NO KEY UPDATE`, ref.Tenant, ref.Session).QueryRow(func(row pgx.Row) error {
 		err := row.Scan(&purged)

@@ -34,7 +34,7 @@ func (s *Store) Read(ctx context.Context, ref holdfast.SessionRef, after uint64,
 		return nil, nil
 	}
 	var evs []events.Envelope
-	err := s.send(ctx, ref.Tenant, "read "+ref.String(), func(b *pgx.Batch) {
+	err := s.send(ctx, ofTenant(ref.Tenant), "read "+ref.String(), func(b *pgx.Batch) {
 		b.Queue(readChunks, ref.Tenant, ref.Session, int64(after)+1, int64(limit)).Query(func(rows pgx.Rows) error {
 			for rows.Next() && len(evs) < limit {
 				c, err := scanChunk(rows)
@@ -90,7 +90,7 @@ func scanInfo(row pgx.Row, i *events.SessionInfo, more ...any) error {
 // Session implements [events.Store].
 func (s *Store) Session(ctx context.Context, ref holdfast.SessionRef) (events.SessionInfo, error) {
 	var i events.SessionInfo
-	err := s.send(ctx, ref.Tenant, "look up "+ref.String(), func(b *pgx.Batch) {
+	err := s.send(ctx, ofTenant(ref.Tenant), "look up "+ref.String(), func(b *pgx.Batch) {
 		b.Queue(`SELECT `+rowColumns+` FROM sessions WHERE tenant = $1 AND id = $2`, ref.Tenant, ref.Session).QueryRow(func(row pgx.Row) error {
 			err := scanInfo(row, &i)
 			if errors.Is(err, pgx.ErrNoRows) {
@@ -113,7 +113,7 @@ func (s *Store) Sessions(ctx context.Context, tenant string, p events.Page) ([]e
 		query += ` AND (created_at, id) < ($3, $4)`
 		args = append(args, p.BeforeTime, p.BeforeID)
 	}
-	return s.infos(ctx, tenant, "list the sessions of "+tenant, query+` ORDER BY created_at DESC, id DESC LIMIT $2`, args...)
+	return s.infos(ctx, ofTenant(tenant), "list the sessions of "+tenant, query+` ORDER BY created_at DESC, id DESC LIMIT $2`, args...)
 }
 
 // Orphans implements [events.Maintainer].

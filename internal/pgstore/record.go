@@ -73,7 +73,7 @@ type transaction struct {
 func (*transaction) begin(tenant string) *pgx.Batch {
 	b := &pgx.Batch{}
 	b.Queue("begin")
-	queueTenant(b, tenant)
+	queueScope(b, tenant)
 	return b
 }
 
@@ -128,14 +128,17 @@ func begin(tx *transaction, b events.Batch) (map[holdfast.SessionRef]events.Row,
 	} else {
 		first.Queue(`UPDATE cursors SET position = $3 WHERE stream = $1 AND position = $2`, b.Stream, int64(b.From), int64(b.To)).Exec(checkMoved)
 	}
-	refs := b.Refs()
-	have := make(map[holdfast.SessionRef]events.Row, len(refs))
-	if len(refs) > 0 {
+	whole, headOnly := b.Refs()
+	have := make(map[holdfast.SessionRef]events.Row, len(whole)+len(headOnly))
+	load := func(refs []holdfast.SessionRef, query string, scan func(pgx.Rows, *events.Row) error) {
+		if len(refs) == 0 {
+			return
+		}
 		tenants, ids := split(refs)
-		first.Queue(loadRows, tenants, ids).Query(func(rows pgx.Rows) error {
+		first.Queue(query, tenants, ids).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				var r events.Row
-				if err := scanInfo(rows, &r.SessionInfo, &r.Loose, &r.Purged); err != nil {
+				if err := scan(rows, &r); err != nil {
 					return err
 				}
 				have[r.Session] = r
@@ -143,6 +146,12 @@ func begin(tx *transaction, b events.Batch) (map[holdfast.SessionRef]events.Row,
 			return rows.Err()
 		})
 	}
+	load(whole, loadRows, func(rows pgx.Rows, r *events.Row) error {
+		return scanInfo(rows, &r.SessionInfo, &r.Loose, &r.Purged)
+	})
+	load(headOnly, loadHeads, func(rows pgx.Rows, r *events.Row) error {
+		return rows.Scan(&r.Session.Tenant, &r.Session.Session, &r.Head.Seq, &r.Head.Epoch, &r.Worker, &r.Loose, &r.Purged)
+	})
 	if err := tx.send(first); err != nil {
 		return nil, err
 	}
@@ -160,8 +169,11 @@ func split(refs []holdfast.SessionRef) (tenants, ids []string) {
 	return tenants, ids
 }
 
-const loadRows = `SELECT ` + rowColumns + `, loose, purged
-	FROM unnest($1::text[], $2::text[]) AS wanted (t, i) JOIN sessions ON tenant = t AND id = i`
+const (
+	wanted    = ` FROM unnest($1::text[], $2::text[]) AS wanted (t, i) JOIN sessions ON tenant = t AND id = i`
+	loadRows  = `SELECT ` + rowColumns + `, loose, purged` + wanted
+	loadHeads = `SELECT tenant, id, head_seq, head_epoch, worker, loose, purged` + wanted
+)
 
 const insertChunks = `INSERT INTO event_chunks (tenant, session, first_seq, last_seq, size, data)
 	SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::integer[], $6::bytea[])`
@@ -200,7 +212,8 @@ func of[T any](name, typ string, value func(*events.Row) T) column {
 	}
 }
 
-// columns are those of sessions, the key first.
+// columns are those of sessions: the key, what every event changes (heads), and
+// the rest. Nothing but purge writes the column purged.
 var columns = []column{
 	of("tenant", "text", func(r *events.Row) string { return r.Session.Tenant }),
 	of("id", "text", func(r *events.Row) string { return r.Session.Session }),
@@ -209,13 +222,13 @@ var columns = []column{
 	of("updated_at", "timestamptz", func(r *events.Row) time.Time { return r.UpdatedAt }),
 	of("loose", "integer", func(r *events.Row) int32 { return int32(r.Loose) }),
 	of("compactable", "boolean", (*events.Row).Compactable),
+
 	of("num_messages", "bigint", func(r *events.Row) int64 { return r.NumMessages }),
 	of("input_tokens", "bigint", func(r *events.Row) int64 { return r.InputTokens }),
 	of("output_tokens", "bigint", func(r *events.Row) int64 { return r.OutputTokens }),
 	of("cost", "double precision", func(r *events.Row) float64 { return r.Cost }),
 	of("tools_approved", "boolean", func(r *events.Row) bool { return r.ToolsApproved }),
 	of("deleted", "boolean", func(r *events.Row) bool { return r.Deleted }),
-	of("purged", "boolean", func(r *events.Row) bool { return r.Purged }),
 	of("created_at", "timestamptz", func(r *events.Row) time.Time { return r.CreatedAt }),
 	of("title", "text", func(r *events.Row) string { return r.Title }),
 	of("agent", "text", func(r *events.Row) string { return r.Agent }),
@@ -228,49 +241,73 @@ var columns = []column{
 	of("metadata", "text", func(r *events.Row) string { return events.EncodeMetadata(r.Metadata) }),
 }
 
-var insertRows, updateRows = func() (string, string) {
+const (
+	keyColumns  = 2
+	headColumns = 7
+)
+
+// rowStatement writes some columns of many rows at once.
+type rowStatement struct {
+	sql     string
+	columns []column
+}
+
+var (
+	insertRows  = statement(columns, false)
+	updateRows  = statement(columns, true)
+	updateHeads = statement(columns[:headColumns], true)
+)
+
+func statement(columns []column, update bool) rowStatement {
 	var names, params, set []string
 	for i, c := range columns {
 		names = append(names, c.name)
 		params = append(params, fmt.Sprintf("$%d::%s[]", i+1, c.typ))
-		if i >= 2 {
+		if i >= keyColumns {
 			set = append(set, c.name+" = new."+c.name)
 		}
 	}
 	list, unnest := strings.Join(names, ", "), "unnest("+strings.Join(params, ", ")+")"
-	return "INSERT INTO sessions (" + list + ") SELECT * FROM " + unnest,
-		"UPDATE sessions AS s SET " + strings.Join(set, ", ") + " FROM " + unnest + " AS new (" + list + ") WHERE s.tenant = new.tenant AND s.id = new.id"
-}()
+	if update {
+		return rowStatement{"UPDATE sessions AS s SET " + strings.Join(set, ", ") + " FROM " + unnest +
+			" AS new (" + list + ") WHERE s.tenant = new.tenant AND s.id = new.id", columns}
+	}
+	return rowStatement{"INSERT INTO sessions (" + list + ") SELECT * FROM " + unnest, columns}
+}
 
-func queueRows(b *pgx.Batch, query string, rows []*events.Row) {
+func (st *rowStatement) queue(b *pgx.Batch, rows []*events.Row) {
 	if len(rows) == 0 {
 		return
 	}
-	args := make([]any, len(columns))
-	for c := range columns {
-		args[c] = columns[c].array(len(rows))
+	args := make([]any, len(st.columns))
+	for c := range st.columns {
+		args[c] = st.columns[c].array(len(rows))
 		for i, r := range rows {
-			columns[c].set(args[c], i, r)
+			st.columns[c].set(args[c], i, r)
 		}
 	}
-	b.Queue(query, args...)
+	b.Queue(st.sql, args...)
 }
 
 func queuePlan(b *pgx.Batch, p *events.Plan) {
-	var inserted, updated []*events.Row
+	var inserted, updated, moved []*events.Row
 	var chunks chunkArrays
 	for i := range p.Rows {
-		if p.New[i] {
+		switch {
+		case p.New[i]:
 			inserted = append(inserted, &p.Rows[i])
-		} else {
+		case p.HeadOnly[i]:
+			moved = append(moved, &p.Rows[i])
+		default:
 			updated = append(updated, &p.Rows[i])
 		}
 		for c := range p.Chunks[i] {
 			chunks.add(p.Rows[i].Session, &p.Chunks[i][c])
 		}
 	}
-	queueRows(b, insertRows, inserted)
-	queueRows(b, updateRows, updated)
+	insertRows.queue(b, inserted)
+	updateRows.queue(b, updated)
+	updateHeads.queue(b, moved)
 	chunks.queue(b)
 }
 

@@ -18,7 +18,7 @@ func (s *Store) PutSnapshot(ctx context.Context, ref holdfast.SessionRef, snap e
 	if data == nil {
 		data = []byte{} // nil would be SQL's NULL
 	}
-	return s.send(ctx, ref.Tenant, "store a snapshot of "+ref.String(), func(b *pgx.Batch) {
+	return s.send(ctx, ofTenant(ref.Tenant), "store a snapshot of "+ref.String(), func(b *pgx.Batch) {
 		// The lock keeps a deletion from passing between this look and the insert.
 		b.Queue(`SELECT 1 FROM sessions WHERE tenant = $1 AND id = $2 FOR SHARE`, ref.Tenant, ref.Session)
 		b.Queue(`INSERT INTO snapshots (tenant, session, seq, format, data)
@@ -37,7 +37,7 @@ func (s *Store) Snapshot(ctx context.Context, ref holdfast.SessionRef, max uint6
 		max = math.MaxInt64
 	}
 	var snap events.Snapshot
-	err := s.send(ctx, ref.Tenant, "read the snapshot of "+ref.String(), func(b *pgx.Batch) {
+	err := s.send(ctx, ofTenant(ref.Tenant), "read the snapshot of "+ref.String(), func(b *pgx.Batch) {
 		b.Queue(`SELECT seq, format, data FROM snapshots
 			WHERE tenant = $1 AND session = $2 AND seq <= $3 ORDER BY seq DESC LIMIT 1`,
 			ref.Tenant, ref.Session, int64(max)).QueryRow(func(row pgx.Row) error {

@@ -16,8 +16,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -115,18 +118,29 @@ func (s *Store) Close() error {
 func (s *Store) Unprojected() int64 { return s.unprojected.Load() }
 
 // send runs the statements that queue adds in one round trip, as one transaction
-// that acts for the tenant.
+// that acts for the tenant. The name of everyone comes from this package alone:
+// [ofTenant] keeps it out.
 func (s *Store) send(ctx context.Context, tenant, doing string, queue func(b *pgx.Batch)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, errNoAnswer)
 	defer cancel()
 	b := &pgx.Batch{}
-	queueTenant(b, tenant)
+	queueScope(b, tenant)
 	queue(b)
 	return wrap(ctx, s.pool.SendBatch(ctx, b).Close(), doing)
 }
 
-// queueTenant makes the transaction of a batch act for the tenant, until its end.
-func queueTenant(b *pgx.Batch, tenant string) {
+// ofTenant returns the scope of a tenant. What is no valid identifier is the
+// scope of nobody, above all a tenant that calls itself everyone.
+func ofTenant(tenant string) string {
+	if holdfast.ValidateID("tenant", tenant) != nil {
+		return ""
+	}
+	return tenant
+}
+
+// queueScope makes the transaction of a batch act for a tenant, or for everyone,
+// until its end. The queries of one tenant name it as well: either suffices.
+func queueScope(b *pgx.Batch, tenant string) {
 	b.Queue(`SELECT set_config('holdfast.tenant', $1, true)`, tenant)
 }
 
@@ -147,6 +161,10 @@ func wrap(ctx context.Context, err error, doing string) error {
 	if holdfast.CodeOf(err) != holdfast.CodeInternal {
 		return full
 	}
+	// A server that refuses a connection is one that is not there.
+	if isConnectionError(err) || errors.Is(context.Cause(ctx), errNoAnswer) {
+		return unavailable(full)
+	}
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
 		switch pg.Code[:min(2, len(pg.Code))] {
 		case "08", "53", "40", "55": // connection, resources, rollback by a conflict, locks
@@ -158,23 +176,23 @@ func wrap(ctx context.Context, err error, doing string) error {
 		case "57014":
 			return holdfast.WrapError(holdfast.CodeTimeout, full, "the database took too long")
 		}
-		return full
 	}
-	for _, kind := range []error{events.ErrCursorMoved, events.ErrGap, events.ErrNoSession, events.ErrCorrupt, pgx.ErrNoRows} {
-		if errors.Is(err, kind) {
-			return full
-		}
-	}
-	if isScanError(err) {
-		return full
-	}
-	// What is left comes from the connection, or from waiting for one.
-	return unavailable(full)
+	return full
 }
 
-func isScanError(err error) bool {
-	e := pgx.ScanArgError{}
-	return errors.As(err, &e)
+// isConnectionError reports whether there was no connection, or none any more.
+func isConnectionError(err error) bool {
+	var connect *pgconn.ConnectError
+	var network net.Error
+	if errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) {
+		return true
+	}
+	for _, kind := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, pgconn.ErrConnClosed} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
 }
 
 func unavailable(err error) error {

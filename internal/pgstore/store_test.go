@@ -8,6 +8,8 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/pgstore"
 	"github.com/holdfast-run/holdfast/internal/testenv"
+	"github.com/holdfast-run/holdfast/internal/tool"
+	"github.com/holdfast-run/holdfast/internal/tool/tooltest"
 )
 
 var quiet = pgstore.Options{Logger: slog.New(slog.DiscardHandler)}
@@ -32,6 +34,12 @@ func open(t testing.TB, dsn string) *pgstore.Store {
 
 func TestStore(t *testing.T) {
 	eventstest.Store(t, func(t *testing.T) events.Store {
+		return open(t, testenv.Postgres(t))
+	})
+}
+
+func TestMemoryStore(t *testing.T) {
+	tooltest.MemoryStore(t, func(t *testing.T) tool.MemoryStore {
 		return open(t, testenv.Postgres(t))
 	})
 }

@@ -31,7 +31,7 @@ func (s *Store) Record(ctx context.Context, b events.Batch) error {
 		if err := moveCursor(ctx, tx, b); err != nil {
 			return err
 		}
-		have, err := loadRows(ctx, tx, b.Refs())
+		have, err := loadRows(ctx, tx, b)
 		if err != nil {
 			return err
 		}
@@ -74,32 +74,49 @@ func moveCursor(ctx context.Context, tx *sql.Tx, b events.Batch) error {
 	return nil
 }
 
-// loadRows returns the rows that there are of the sessions, with one statement.
-func loadRows(ctx context.Context, tx *sql.Tx, refs []holdfast.SessionRef) (map[holdfast.SessionRef]events.Row, error) {
-	keys := make([][2]string, len(refs))
-	for i, r := range refs {
-		keys[i] = [2]string{r.Tenant, r.Session}
-	}
-	list, err := json.Marshal(keys)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := tx.QueryContext(ctx, `
-		WITH wanted (t, i) AS (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))
-		SELECT `+rowColumns+`, loose, purged FROM wanted CROSS JOIN sessions WHERE tenant = t AND id = i`, string(list))
-	if err != nil {
-		return nil, fmt.Errorf("load sessions: %w", err)
-	}
-	defer rows.Close()
-	have := make(map[holdfast.SessionRef]events.Row, len(refs))
-	for rows.Next() {
-		var r events.Row
-		if err := scanInfo(rows, &r.SessionInfo, &r.Loose, &r.Purged); err != nil {
-			return nil, fmt.Errorf("load sessions: %w", err)
+// wanted joins the sessions that a parameter lists, as JSON, to their rows.
+const wanted = ` FROM (SELECT json_extract(value, '$[0]') AS t, json_extract(value, '$[1]') AS i FROM json_each(?))
+	CROSS JOIN sessions WHERE tenant = t AND id = i`
+
+// loadRows returns the rows that there are of the batch's sessions.
+func loadRows(ctx context.Context, tx *sql.Tx, b events.Batch) (map[holdfast.SessionRef]events.Row, error) {
+	whole, headOnly := b.Refs()
+	have := make(map[holdfast.SessionRef]events.Row, len(whole)+len(headOnly))
+	load := func(refs []holdfast.SessionRef, columns string, scan func(*sql.Rows, *events.Row) error) error {
+		if len(refs) == 0 {
+			return nil
 		}
-		have[r.Session] = r
+		keys := make([][2]string, len(refs))
+		for i, r := range refs {
+			keys[i] = [2]string{r.Tenant, r.Session}
+		}
+		list, err := json.Marshal(keys)
+		if err != nil {
+			return err
+		}
+		rows, err := tx.QueryContext(ctx, `SELECT `+columns+wanted, string(list))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var r events.Row
+			if err := scan(rows, &r); err != nil {
+				return err
+			}
+			have[r.Session] = r
+		}
+		return rows.Err()
 	}
-	if err := rows.Err(); err != nil {
+	err := load(whole, rowColumns+`, loose, purged`, func(rows *sql.Rows, r *events.Row) error {
+		return scanInfo(rows, &r.SessionInfo, &r.Loose, &r.Purged)
+	})
+	if err == nil {
+		err = load(headOnly, `tenant, id, head_seq, head_epoch, worker, loose, purged`, func(rows *sql.Rows, r *events.Row) error {
+			return rows.Scan(&r.Session.Tenant, &r.Session.Session, &r.Head.Seq, &r.Head.Epoch, &r.Worker, &r.Loose, &r.Purged)
+		})
+	}
+	if err != nil {
 		return nil, fmt.Errorf("load sessions: %w", err)
 	}
 	return have, nil
@@ -109,36 +126,35 @@ const (
 	insertChunk = `INSERT INTO event_chunks (tenant, session, first_seq, last_seq, size, data) VALUES (?, ?, ?, ?, ?, ?)`
 
 	insertRow = `INSERT INTO sessions (tenant, id, head_seq, head_epoch, created_at, updated_at, num_messages,
-			input_tokens, output_tokens, cost, fork_seq, loose, tools_approved, deleted, purged, compactable,
+			input_tokens, output_tokens, cost, fork_seq, loose, tools_approved, deleted, compactable,
 			title, agent, status, waiting, worker, run, fork_of, metadata)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 	updateRow = `UPDATE sessions SET head_seq = ?3, head_epoch = ?4, created_at = ?5, updated_at = ?6, num_messages = ?7,
 			input_tokens = ?8, output_tokens = ?9, cost = ?10, fork_seq = ?11, loose = ?12, tools_approved = ?13,
-			deleted = ?14, purged = ?15, compactable = ?16, title = ?17, agent = ?18, status = ?19, waiting = ?20,
-			worker = ?21, run = ?22, fork_of = ?23, metadata = ?24
+			deleted = ?14, compactable = ?15, title = ?16, agent = ?17, status = ?18, waiting = ?19,
+			worker = ?20, run = ?21, fork_of = ?22, metadata = ?23
+		WHERE tenant = ?1 AND id = ?2`
+
+	updateHead = `UPDATE sessions SET head_seq = ?3, head_epoch = ?4, updated_at = ?5, loose = ?6, compactable = ?7
 		WHERE tenant = ?1 AND id = ?2`
 )
 
 func storePlan(ctx context.Context, tx *sql.Tx, p *events.Plan) error {
-	if len(p.Rows) == 0 {
-		return nil
+	var prepared []*sql.Stmt
+	defer func() {
+		for _, stmt := range prepared {
+			stmt.Close()
+		}
+	}()
+	for _, query := range []string{insertChunk, insertRow, updateRow, updateHead} {
+		stmt, err := tx.PrepareContext(ctx, query)
+		if err != nil {
+			return fmt.Errorf("prepare: %w", err)
+		}
+		prepared = append(prepared, stmt)
 	}
-	chunk, err := tx.PrepareContext(ctx, insertChunk)
-	if err != nil {
-		return fmt.Errorf("store events: %w", err)
-	}
-	defer chunk.Close()
-	insert, err := tx.PrepareContext(ctx, insertRow)
-	if err != nil {
-		return fmt.Errorf("store sessions: %w", err)
-	}
-	defer insert.Close()
-	update, err := tx.PrepareContext(ctx, updateRow)
-	if err != nil {
-		return fmt.Errorf("store sessions: %w", err)
-	}
-	defer update.Close()
+	chunk, insert, update, head := prepared[0], prepared[1], prepared[2], prepared[3]
 	for i := range p.Rows {
 		r := &p.Rows[i]
 		for _, c := range p.Chunks[i] {
@@ -146,14 +162,19 @@ func storePlan(ctx context.Context, tx *sql.Tx, p *events.Plan) error {
 				return fmt.Errorf("store events of %s: %w", r.Session, err)
 			}
 		}
-		stmt := update
+		stmt, args := update, []any{r.Session.Tenant, r.Session.Session, int64(r.Head.Seq), int64(r.Head.Epoch)}
+		if p.HeadOnly[i] {
+			stmt = head
+			args = append(args, r.UpdatedAt.UnixMicro(), r.Loose, r.Compactable())
+		} else {
+			args = append(args, r.CreatedAt.UnixMicro(), r.UpdatedAt.UnixMicro(), r.NumMessages, r.InputTokens, r.OutputTokens,
+				r.Cost, int64(r.ForkSeq), r.Loose, r.ToolsApproved, r.Deleted, r.Compactable(), r.Title, r.Agent, r.Status,
+				r.Waiting, r.Worker, r.Run, r.ForkOf, events.EncodeMetadata(r.Metadata))
+		}
 		if p.New[i] {
 			stmt = insert
 		}
-		if _, err := stmt.ExecContext(ctx, r.Session.Tenant, r.Session.Session, int64(r.Head.Seq), int64(r.Head.Epoch),
-			r.CreatedAt.UnixMicro(), r.UpdatedAt.UnixMicro(), r.NumMessages, r.InputTokens, r.OutputTokens, r.Cost,
-			int64(r.ForkSeq), r.Loose, r.ToolsApproved, r.Deleted, r.Purged, r.Compactable(), r.Title, r.Agent, r.Status,
-			r.Waiting, r.Worker, r.Run, r.ForkOf, events.EncodeMetadata(r.Metadata)); err != nil {
+		if _, err := stmt.ExecContext(ctx, args...); err != nil {
 			return fmt.Errorf("store session %s: %w", r.Session, err)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/sqlitestore"
+	"github.com/holdfast-run/holdfast/internal/tool"
+	"github.com/holdfast-run/holdfast/internal/tool/tooltest"
 )
 
 func open(t testing.TB, path string) *sqlitestore.Store {
@@ -26,6 +28,12 @@ func open(t testing.TB, path string) *sqlitestore.Store {
 
 func TestStore(t *testing.T) {
 	eventstest.Store(t, func(t *testing.T) events.Store {
+		return open(t, filepath.Join(t.TempDir(), "archive.db"))
+	})
+}
+
+func TestMemoryStore(t *testing.T) {
+	tooltest.MemoryStore(t, func(t *testing.T) tool.MemoryStore {
 		return open(t, filepath.Join(t.TempDir(), "archive.db"))
 	})
 }

@@ -23,7 +23,7 @@ CREATE TABLE sessions (
     loose          integer          NOT NULL,
     tools_approved boolean          NOT NULL,
     deleted        boolean          NOT NULL,
-    purged         boolean          NOT NULL,
+    purged         boolean          NOT NULL DEFAULT false,
     compactable    boolean          NOT NULL,
     title          text             NOT NULL,
     agent          text             NOT NULL,

@@ -21,7 +21,7 @@ CREATE TABLE sessions (
     loose          INTEGER NOT NULL,
     tools_approved INTEGER NOT NULL,
     deleted        INTEGER NOT NULL,
-    purged         INTEGER NOT NULL,
+    purged         INTEGER NOT NULL DEFAULT 0,
     compactable    INTEGER NOT NULL,
     title          TEXT    NOT NULL,
     agent          TEXT    NOT NULL,
