@@ -8,6 +8,15 @@ import (
 // The events that make a session durable. Clients of the original contract do
 // not know them; the legacy routes leave them out.
 
+// StartedCall is one of the calls of a tool_calls_started event; its members are
+// those of tool_call.
+type StartedCall struct {
+	ID        string `json:"id"`
+	Attempt   int    `json:"attempt"`
+	Effect    string `json:"effect,omitempty"`
+	OnUnknown string `json:"on_unknown,omitempty"`
+}
+
 // SessionCreatedEvent (session_created) is the first event of every session.
 type SessionCreatedEvent struct {
 	AgentContext
@@ -175,7 +184,7 @@ type ModelCallVoidedEvent struct {
 // tool_call and tool_call_response events follow in order.
 type ToolCallsStartedEvent struct {
 	AgentContext
-	IDs []string `json:"ids"`
+	Calls []StartedCall `json:"calls"`
 }
 
 // ToolCallDecidedEvent (tool_call_decided) is a human's decision on a tool call.

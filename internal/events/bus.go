@@ -16,6 +16,8 @@ var (
 	// ErrBusy: the bus could not take the frame now and did not store it; the same
 	// call may succeed in a moment.
 	ErrBusy = errors.New("the bus is busy")
+	// ErrBusClosed: the connection was closed for good; nothing will be stored any more.
+	ErrBusClosed = errors.New("the bus is closed")
 	// ErrNoFrame: there is no such frame on the bus. It never was, or it is older
 	// than what the bus keeps; the store knows.
 	ErrNoFrame = errors.New("no such frame on the bus")

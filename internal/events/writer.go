@@ -15,6 +15,8 @@ import (
 var (
 	// ErrLost: another worker has claimed the session. Nothing more may be done for it.
 	ErrLost = errors.New("the session belongs to another worker")
+	// ErrHandedOver: the session was left in the middle of its work, on purpose.
+	ErrHandedOver = errors.New("the session was handed over")
 	// ErrClosed: the writer was closed.
 	ErrClosed = errors.New("the writer is closed")
 	// ErrTooLarge: an event does not fit a frame; its payload must be split.
@@ -360,6 +362,9 @@ func (w *Writer) publish(ctx context.Context, prev uint64, evs []Envelope) (uint
 		cancel()
 		if err == nil {
 			return pos, nil
+		}
+		if errors.Is(err, ErrBusClosed) {
+			return 0, err
 		}
 		if !errors.Is(err, ErrBusy) {
 			// Refused, or the outcome is unknown: look at what is stored.

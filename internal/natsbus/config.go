@@ -24,7 +24,8 @@ const (
 	MaxShards = 256
 )
 
-// The rest is the same in every deployment.
+// The rest is the same in every deployment. The bytes are upper limits: servers
+// reserve them, so a small MaxBytes makes them smaller too.
 const (
 	commandBytes = 1 << 30         // of commands nobody has accepted; more are refused
 	deadBytes    = 256 << 20       // of frames that nobody could read

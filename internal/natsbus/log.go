@@ -44,6 +44,9 @@ func (b *Bus) Append(ctx context.Context, s holdfast.SessionRef, prev uint64, fr
 	}
 	pos, err := b.store(ctx, msg)
 	if err != nil {
+		if b.nc.IsClosed() {
+			err = errors.Join(events.ErrBusClosed, err)
+		}
 		return 0, fmt.Errorf("append a frame to %s: %w", s, err)
 	}
 	return pos, nil

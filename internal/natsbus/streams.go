@@ -151,7 +151,7 @@ func (b *Bus) streams(cfg Config, have existing) []jetstream.StreamConfig {
 	commands := base
 	commands.Name, commands.Description = n.commandStream(), "Holdfast: commands to sessions"
 	commands.Subjects = []string{n.prefix + ".c.*.*"}
-	commands.Retention, commands.MaxBytes = jetstream.WorkQueuePolicy, commandBytes
+	commands.Retention, commands.MaxBytes = jetstream.WorkQueuePolicy, min(commandBytes, maxBytes/4)
 
 	workers := base
 	workers.Name, workers.Description = n.workerStream(), "Holdfast: keys of live workers"
@@ -162,12 +162,12 @@ func (b *Bus) streams(cfg Config, have existing) []jetstream.StreamConfig {
 	marks := base
 	marks.Name, marks.Description = n.markStream(), "Holdfast: which worker owns which session"
 	marks.Subjects = []string{n.prefix + ".m.*.*.*"}
-	marks.MaxMsgsPerSubject, marks.MaxBytes, marks.Discard = 1, markBytes, jetstream.DiscardOld
+	marks.MaxMsgsPerSubject, marks.MaxBytes, marks.Discard = 1, min(markBytes, maxBytes/4), jetstream.DiscardOld
 
 	dead := base
 	dead.Name, dead.Description = n.deadStream(), "Holdfast: what no program could read"
 	dead.Subjects = []string{n.prefix + ".dead.*"}
-	dead.MaxBytes = deadBytes
+	dead.MaxBytes = min(deadBytes, maxBytes/8)
 	return append(all, commands, workers, marks, dead)
 }
 

@@ -277,19 +277,21 @@ func (d *drive) perform(ctx context.Context, a *agent.Agent, group []plan) error
 	d.mu.Lock()
 	var evs []holdfast.Event
 	calls := make([]tool.Call, len(group))
-	intents := make([]holdfast.Event, len(group))
+	intents := make([]*holdfast.ToolCallEvent, len(group))
 	again := make([]bool, len(group))
-	var ids []string
+	var started []holdfast.StartedCall
 	for i, p := range group {
 		calls[i] = d.toolCall(a, p)
 		intents[i] = d.intent(a, p)
 		again[i] = p.call.Announced
 		if again[i] || len(group) > 1 {
-			ids = append(ids, p.call.ID)
+			started = append(started, holdfast.StartedCall{
+				ID: p.call.ID, Attempt: intents[i].Attempt, Effect: intents[i].Effect, OnUnknown: intents[i].OnUnknown,
+			})
 		}
 	}
-	if len(ids) > 0 {
-		evs = append(evs, &holdfast.ToolCallsStartedEvent{AgentContext: holdfast.AgentContext{AgentName: a.Name}, IDs: ids})
+	if len(started) > 0 {
+		evs = append(evs, &holdfast.ToolCallsStartedEvent{AgentContext: holdfast.AgentContext{AgentName: a.Name}, Calls: started})
 	}
 	if !again[0] {
 		evs = append(evs, intents[0])

@@ -439,10 +439,10 @@ func (s *State) finishCall(t *Thread, ev *holdfast.ModelCallFinishedEvent, at ti
 func (s *State) applyCall(e *events.Envelope, t *Thread, ev holdfast.Event) {
 	switch ev := ev.(type) {
 	case *holdfast.ToolCallsStartedEvent:
-		for _, id := range ev.IDs {
-			if c := t.call(id); c != nil {
+		for _, st := range ev.Calls {
+			if c := t.call(st.ID); c != nil {
 				c.Status, c.Epoch = CallStarted, e.Epoch
-				c.Attempt++
+				c.Attempt, c.Effect, c.OnUnknown = st.Attempt, st.Effect, st.OnUnknown
 			}
 		}
 	case *holdfast.ToolCallEvent:

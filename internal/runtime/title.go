@@ -99,6 +99,10 @@ func (d *drive) finishTitle(ctx context.Context) error {
 	d.mu.Unlock()
 	text := fallback
 	var evs []holdfast.Event
+	if d.title == nil {
+		// An owner before this one made the turn: it took what it knew with it.
+		d.lateTitle(ctx)
+	}
 	if t := d.title; t != nil {
 		timer := time.NewTimer(d.e.cfg.TitleWait)
 		defer timer.Stop()
@@ -130,6 +134,21 @@ func (d *drive) finishTitle(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.add(ctx, evs...)
+}
+
+// lateTitle asks for a title after the turn. Without a model there is none.
+func (d *drive) lateTitle(ctx context.Context) {
+	d.mu.Lock()
+	team, a, err := d.team()
+	d.mu.Unlock()
+	if err != nil {
+		return
+	}
+	m, info, err := d.e.cfg.Agents.Model(ctx, d.s.Ref.Tenant, team, a.Models[0])
+	if err != nil {
+		return
+	}
+	d.startTitle(ctx, team, m, info)
 }
 
 // cleanTitle makes one short line of a model's answer.

@@ -33,7 +33,7 @@ func (d *drive) modelStep(ctx context.Context) error {
 			AgentContext: holdfast.AgentContext{AgentName: a.Name}, MaxIterations: limit,
 		})
 	}
-	broken, iteration := t.Attempts, t.Iterations
+	broken, iteration, outermost := t.Attempts, t.Iterations, t.Task == nil
 	d.mu.Unlock()
 	if broken >= maxBroken {
 		return d.fail(ctx, a.Name, holdfast.Errorf(holdfast.CodeModelFailed, "the model call broke off %d times in a row", broken))
@@ -50,7 +50,9 @@ func (d *drive) modelStep(ctx context.Context) error {
 	if boxErr != nil {
 		return d.stopped(ctx, boxErr)
 	}
-	d.startTitle(ctx, team, m, info)
+	if outermost {
+		d.startTitle(ctx, team, m, info)
+	}
 
 	call := holdfast.NewID()
 	d.mu.Lock()

@@ -39,11 +39,15 @@ type world struct {
 	reader *events.Reader
 	log    *slog.Logger
 	agents *testAgents
+	prefix string
+	frames atomic.Int64 // that workers have appended
+	// repeats counts the calls with an unknown outcome that the user had repeated.
+	repeats atomic.Int64
 }
 
 func newWorld(t *testing.T, agentFile string) *world {
 	t.Helper()
-	w := &world{t: t, log: slog.New(slog.DiscardHandler)}
+	w := &world{t: t, log: slog.New(slog.DiscardHandler), prefix: "hf"}
 	if os.Getenv("HOLDFAST_TEST_LOG") != "" {
 		w.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
@@ -63,10 +67,22 @@ func newWorld(t *testing.T, agentFile string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.store.Close() })
+	w.populate(agentFile)
+	return w
+}
+
+func (w *world) populate(agentFile string) {
 	_, w.bus = w.connect("client")
 	w.reader = &events.Reader{Bus: w.bus, Store: w.store}
 	w.agents = &testAgents{file: agentFile, tools: &effects{runs: map[string]int{}}, memory: tooltest.NewMemoryMap()}
-	return w
+}
+
+// branch returns a world of its own on the same servers.
+func (w *world) branch(t *testing.T, prefix, agentFile string) *world {
+	t.Helper()
+	b := &world{t: t, log: w.log, srv: w.srv, store: w.store, prefix: prefix}
+	b.populate(agentFile)
+	return b
 }
 
 func (w *world) connect(name string) (*nats.Conn, *natsbus.Bus) {
@@ -75,7 +91,7 @@ func (w *world) connect(name string) (*nats.Conn, *natsbus.Bus) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	bus, err := natsbus.Open(w.t.Context(), nc, natsbus.Config{MaxBytes: 64 << 20, Logger: w.log, AckWait: 500 * time.Millisecond})
+	bus, err := natsbus.Open(w.t.Context(), nc, natsbus.Config{Prefix: w.prefix, MaxBytes: 8 << 20, Logger: w.log, AckWait: 500 * time.Millisecond})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -87,6 +103,7 @@ func (w *world) connect(name string) (*nats.Conn, *natsbus.Bus) {
 // its connection is closed, before or after the last one is stored.
 type mortalBus struct {
 	*natsbus.Bus
+	w      *world
 	left   atomic.Int64 // frames until death; negative: never dies
 	before bool         // the last frame is not stored
 	die    func()
@@ -97,6 +114,7 @@ type mortalBus struct {
 var errDead = errors.New("the worker is dead")
 
 func (b *mortalBus) Append(ctx context.Context, s holdfast.SessionRef, prev uint64, frame []byte) (uint64, error) {
+	b.w.frames.Add(1)
 	if b.left.Load() < 0 {
 		return b.Bus.Append(ctx, s, prev, frame)
 	}
@@ -119,7 +137,7 @@ func (w *world) start(frames int, before bool) (dead <-chan struct{}, stop func(
 	w.t.Helper()
 	nc, bus := w.connect("worker")
 	ctx, cancel := context.WithCancel(context.Background())
-	m := &mortalBus{Bus: bus, before: before, dead: make(chan struct{}), die: func() { nc.Close(); cancel() }}
+	m := &mortalBus{Bus: bus, w: w, before: before, dead: make(chan struct{}), die: func() { nc.Close(); cancel() }}
 	m.left.Store(int64(frames))
 	engine := runtime.NewEngine(runtime.Config{
 		Reader: &events.Reader{Bus: m, Store: w.store}, Agents: w.agents, Snapshots: w.store, Logger: w.log, SnapshotEvery: 10,
@@ -214,16 +232,45 @@ func (w *world) wait(ref holdfast.SessionRef, what string, ok func(events.Envelo
 
 func (w *world) waitParked(ref holdfast.SessionRef, waiting string) {
 	w.t.Helper()
-	w.wait(ref, "parked: "+waiting, func(e events.Envelope) bool {
-		if e.Type != holdfast.TypeSessionParked {
-			return false
+	for {
+		var now string
+		w.wait(ref, "parked: "+waiting, func(e events.Envelope) bool {
+			if e.Type != holdfast.TypeSessionParked {
+				return false
+			}
+			var p holdfast.SessionParkedEvent
+			if err := json.Unmarshal(e.Payload, &p); err != nil {
+				w.t.Fatal(err)
+			}
+			now = p.Waiting
+			return now == waiting || w.askedUnknown(ref)
+		})
+		if !w.askedUnknown(ref) {
+			return
 		}
-		var p holdfast.SessionParkedEvent
-		if err := json.Unmarshal(e.Payload, &p); err != nil {
+		// A worker died in a call that cannot be repeated in silence: the user says
+		// that it is to be repeated.
+		w.repeats.Add(1)
+		if err := w.send(ref, events.KindDecide, events.DecideBody{Decision: runtime.DecisionApprove}).Err(); err != nil {
 			w.t.Fatal(err)
 		}
-		return p.Waiting == waiting
-	})
+	}
+}
+
+// askedUnknown reports whether the session waits because an outcome is unknown.
+func (w *world) askedUnknown(ref holdfast.SessionRef) bool {
+	s := w.state(ref)
+	if s.Run == nil {
+		return false
+	}
+	for _, t := range s.Run.Threads {
+		for _, c := range t.Calls {
+			if c.Status == runtime.CallWaiting && c.AskedUnknown {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // state folds the log from its first event.

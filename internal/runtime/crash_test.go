@@ -1,0 +1,82 @@
+package runtime_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestScenariosWithCrashes plays every scenario again and again, with the worker
+// killed after its first frame, its second, and so on; the frame at which it dies
+// is stored in one half of the plays and lost in the other. Another worker goes
+// on. What the user has in the end is the same, and no effect that is not keyed
+// happens twice unless the user said so.
+func TestScenariosWithCrashes(t *testing.T) {
+	base := newWorld(t, "")
+	for _, s := range scenarios(t) {
+		t.Run(s.name(), func(t *testing.T) {
+			clean := base.branch(t, s.name()+"-clean", s.parts["agent.yaml"])
+			_, stop := clean.start(-1, false)
+			s.play(clean, ref(s.name()+"-clean"))
+			stop()
+			want := conversation(clean.state(ref(s.name() + "-clean")))
+			frames := int(clean.frames.Load())
+
+			limit := make(chan struct{}, 6)
+			var all sync.WaitGroup
+			for n := 1; n <= frames; n++ {
+				for _, before := range []bool{false, true} {
+					limit <- struct{}{}
+					all.Go(func() {
+						defer func() { <-limit }()
+						t.Run(fmt.Sprintf("frame %d before=%v", n, before), func(t *testing.T) { crash(t, base, s, n, before, want) })
+					})
+				}
+			}
+			all.Wait()
+		})
+	}
+}
+
+func crash(t *testing.T, base *world, s *scenario, n int, before bool, want string) {
+	name := fmt.Sprintf("%s-%d-%v", s.name(), n, before)
+	w := base.branch(t, name, s.parts["agent.yaml"])
+	dead, _ := w.start(n, before)
+	ended := make(chan struct{})
+	var second sync.WaitGroup
+	second.Go(func() {
+		select {
+		case <-dead:
+			w.start(-1, false)
+		case <-ended:
+		}
+	})
+	s.play(w, ref(name))
+	close(ended)
+	second.Wait()
+	if diff := cmp.Diff(want, conversation(w.state(ref(name)))); diff != "" {
+		t.Errorf("conversation (-without a crash +with):\n%s", diff)
+	}
+	evs := w.events(ref(name))
+	checkLog(t, evs)
+	w.agents.tools.mu.Lock()
+	defer w.agents.tools.mu.Unlock()
+	repeats := int(w.repeats.Load())
+	for what, runs := range w.agents.tools.runs {
+		switch {
+		case strings.HasPrefix(what, "look"): // read-only: may run again
+		case strings.HasPrefix(what, "put") && runs > 1:
+			t.Errorf("%s: a keyed effect happened %d times", what, runs)
+		case strings.HasPrefix(what, "pay") && runs > 1+repeats:
+			t.Errorf("%s: an unkeyed effect happened %d times; the user repeated %d", what, runs, repeats)
+		}
+	}
+	if t.Failed() {
+		for _, e := range evs {
+			t.Logf("%d/%d %s %s %s", e.Seq, e.Epoch, e.Type, e.Agent, e.Payload)
+		}
+	}
+}
