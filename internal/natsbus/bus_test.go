@@ -1,6 +1,7 @@
 package natsbus_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -18,7 +19,7 @@ func startServer(t testing.TB) *server.Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Stop(t.Context()); err != nil && t.Context().Err() == nil {
+		if err := s.Stop(context.WithoutCancel(t.Context())); err != nil {
 			t.Errorf("stop the server: %v", err)
 		}
 	})

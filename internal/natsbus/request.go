@@ -21,6 +21,9 @@ type mux struct {
 	sub    *nats.Subscription
 	// late gets answers that nobody waits for any more.
 	late func(*nats.Msg)
+	// chans keeps channels of one place: a waiter that has left has either received
+	// or was removed under mu, so that its channel is empty.
+	chans sync.Pool
 
 	mu      sync.Mutex // guards what follows
 	next    uint64
@@ -32,12 +35,9 @@ type answer struct {
 	err error
 }
 
-// answerChans keeps channels of one place: a waiter that has left has either
-// received or was removed under mu, so that its channel is empty.
-var answerChans = sync.Pool{New: func() any { return make(chan answer, 1) }}
-
 func newMux(nc *nats.Conn, late func(*nats.Msg)) (*mux, error) {
 	m := &mux{nc: nc, prefix: nc.NewInbox() + ".", late: late, waiting: make(map[uint64]chan answer)}
+	m.chans.New = func() any { return make(chan answer, 1) }
 	var err error
 	if m.sub, err = nc.Subscribe(m.prefix+"*", m.receive); err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (m *mux) receive(msg *nats.Msg) {
 // expect registers a waiter; reply is where its answer is to be sent. Either
 // the answer is taken from ch or the waiter is forgotten.
 func (m *mux) expect() (token uint64, reply string, ch chan answer) {
-	ch = answerChans.Get().(chan answer)
+	ch = m.chans.Get().(chan answer)
 	m.mu.Lock()
 	m.next++
 	token = m.next
@@ -82,11 +82,11 @@ func (m *mux) forget(token uint64, ch chan answer) (answer, bool) {
 	delete(m.waiting, token)
 	m.mu.Unlock()
 	if waiting {
-		answerChans.Put(ch)
+		m.chans.Put(ch)
 		return answer{}, false
 	}
 	a := <-ch // somebody has taken it out and is about to send
-	answerChans.Put(ch)
+	m.chans.Put(ch)
 	return a, true
 }
 
@@ -116,7 +116,7 @@ func (m *mux) do(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
 	}
 	select {
 	case a := <-ch:
-		answerChans.Put(ch)
+		m.chans.Put(ch)
 		return a.msg, a.err
 	case <-ctx.Done():
 		if a, ok := m.forget(token, ch); ok {
