@@ -105,7 +105,9 @@ func (r *Reader) read(ctx context.Context, ref holdfast.SessionRef, at *Head, fn
 			}
 		}
 		oldest = &frames[len(frames)-1]
-		if oldest.First() > at.Seq+1 && oldest.Prev == 0 {
+		// A chain begins with the session, or where it was claimed after the bus had
+		// forgotten all before; then the store has what is missing, if anybody.
+		if oldest.First() > at.Seq+1 && oldest.Prev == 0 && oldest.Events[0].Type == holdfast.TypeSessionCreated {
 			if _, err := r.inherited(ctx, ref, oldest.Events[0], at, give); err != nil {
 				return false, err
 			}
@@ -113,6 +115,9 @@ func (r *Reader) read(ctx context.Context, ref holdfast.SessionRef, at *Head, fn
 		if oldest.First() > at.Seq+1 {
 			return false, storeErr // nil: purged meanwhile, the store has it by now
 		}
+	}
+	if last := &frames[0]; at.Seq == last.Last() {
+		at.Epoch = last.Epoch()
 	}
 	for i := len(frames) - 1; i >= 0; i-- {
 		if err := give(frames[i].Events); err != nil {
@@ -133,6 +138,10 @@ func (r *Reader) back(ctx context.Context, ref holdfast.SessionRef, from Stored,
 		}
 		frames = append(frames, f)
 		if f.First() <= after+1 || f.Prev == 0 || len(frames) >= limit {
+			return frames, nil
+		}
+		if f.Prev >= from.Pos {
+			// The bus was made anew and counts from the beginning.
 			return frames, nil
 		}
 		if from, err = r.Bus.At(ctx, ref, f.Prev); err != nil {

@@ -30,6 +30,9 @@ const (
 	// maxFrameEvents bounds the events of a frame, so that one frame is never a
 	// long pause for its readers.
 	maxFrameEvents = 1024
+	// eventOverhead is more than the members of an event take in a frame beside its
+	// strings and payload.
+	eventOverhead = 48
 	// attemptTimeout is how long one publish may take before its outcome counts as
 	// unknown and is looked up.
 	attemptTimeout = 2 * time.Second
@@ -204,7 +207,7 @@ func (w *Writer) Add(ctx context.Context, run string, evs ...holdfast.Event) ([]
 			return nil, fmt.Errorf("%w: %s with %d bytes", ErrTooLarge, ev.EventType(), len(payload))
 		}
 		g.events[i] = Envelope{Epoch: w.epoch, Time: now, Run: run, Type: ev.EventType(), V: 1, Agent: ev.GetAgentName(), Payload: payload}
-		g.bytes += len(payload) + 64 + len(run)
+		g.bytes += len(payload) + eventOverhead + len(run) + len(g.events[i].Type) + len(g.events[i].Agent)
 	}
 	if g.bytes > MaxFrame {
 		return nil, fmt.Errorf("%w: a group of %d bytes", ErrTooLarge, g.bytes)
