@@ -86,6 +86,9 @@ type Config struct {
 	// FeedLinger is how long a session's live feed stays after its last reader, for
 	// those that come back. Default 5 s.
 	FeedLinger time.Duration
+	// FeedCheck is the silence after which a feed asks the bus whether it missed the
+	// newest frame. Default 3 s: the longest that a lost message delays an event.
+	FeedCheck time.Duration
 	// FeedBuffer is how many bytes of recent events a feed keeps for its readers.
 	// Default 256 KiB. Who is further behind reads from the log.
 	FeedBuffer int
@@ -115,6 +118,7 @@ func New(cfg Config) (*API, error) {
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, 8*time.Second)
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 30*time.Second)
 	cfg.FeedLinger = cmp.Or(cfg.FeedLinger, 5*time.Second)
+	cfg.FeedCheck = cmp.Or(cfg.FeedCheck, 3*time.Second)
 	cfg.FeedBuffer = cmp.Or(cfg.FeedBuffer, 256<<10)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -124,7 +128,7 @@ func New(cfg Config) (*API, error) {
 		cfg:    cfg,
 		logger: cfg.Logger,
 		reader: reader,
-		hub:    newHub(cfg.Bus, reader, cfg.Logger, cfg.FeedLinger, cfg.FeedBuffer),
+		hub:    newHub(cfg.Bus, reader, cfg.Logger, cfg.FeedLinger, cfg.FeedCheck, cfg.FeedBuffer),
 		recent: newRecent(),
 	}
 	a.handler = a.routes()

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -183,15 +184,17 @@ func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
 
 // writeJSON writes v. A failure to write is the client's; it has gone.
 func writeJSON(w http.ResponseWriter, status int, contentType string, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false) // nobody takes JSON for HTML: see nosniff
+	if err := enc.Encode(v); err != nil {
 		// Only structs of this package and documents that were checked to be JSON get
 		// here.
 		panic("httpapi: encode an answer: " + err.Error())
 	}
 	h := w.Header()
 	h.Set("Content-Type", contentType)
-	h.Set("Content-Length", strconv.Itoa(len(body)+1))
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
 	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
+	_, _ = w.Write(body.Bytes())
 }

@@ -130,6 +130,8 @@ func (f *feed) run(ctx context.Context) {
 		return
 	}
 	defer stop()
+	look := time.NewTimer(f.hub.look)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -137,15 +139,41 @@ func (f *feed) run(ctx context.Context) {
 			return
 		case <-f.kick:
 			f.drain(ctx)
+		case <-look.C:
+			f.lookBehind(ctx)
 		}
+		look.Reset(f.hub.look)
+	}
+}
+
+// lookBehind asks for the end of the session after some silence: a frame that
+// was lost on its way, with none behind it, leaves no gap to notice.
+func (f *feed) lookBehind(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	st, err := f.hub.bus.Last(ctx, f.ref)
+	if err != nil {
+		return // the bus is away, or has let go of the session: nothing is new
+	}
+	frame, err := events.DecodeFrame(st.Data)
+	if err != nil || frame.Last() > f.headSeq() {
+		f.fill(ctx)
 	}
 }
 
 // start subscribes and finds the end of the session.
 func (f *feed) start(ctx context.Context) (stop func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	stop, err = f.hub.bus.Follow(context.WithoutCancel(ctx), f.ref, f.offer)
+	// The subscription may live as long as its context: only a start that takes too
+	// long ends it.
+	ctx, cancel := context.WithCancelCause(ctx)
+	late := time.AfterFunc(startTimeout, func() { cancel(errLate) })
+	defer func() {
+		if err != nil {
+			cancel(err)
+		}
+	}()
+	defer late.Stop()
+	stop, err = f.hub.bus.Follow(ctx, f.ref, f.offer)
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("follow %s: %w", f.ref, err))
 	}
@@ -234,6 +262,8 @@ const fillBatch = 256
 
 // startTimeout is how long a feed may take to find the end of its session.
 const startTimeout = 5 * time.Second
+
+var errLate = errors.New("the bus does not answer")
 
 func (f *feed) headSeq() uint64 {
 	f.mu.Lock()

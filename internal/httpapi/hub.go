@@ -18,6 +18,7 @@ type hub struct {
 	reader *events.Reader
 	logger *slog.Logger
 	linger time.Duration
+	look   time.Duration
 	buffer int
 
 	// ctx ends when the hub closes; the streams end with it.
@@ -29,10 +30,10 @@ type hub struct {
 	feeds map[holdfast.SessionRef]*feed
 }
 
-func newHub(bus events.Bus, reader *events.Reader, logger *slog.Logger, linger time.Duration, buffer int) *hub {
+func newHub(bus events.Bus, reader *events.Reader, logger *slog.Logger, linger, look time.Duration, buffer int) *hub {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &hub{
-		bus: bus, reader: reader, logger: logger, linger: linger, buffer: buffer,
+		bus: bus, reader: reader, logger: logger, linger: linger, look: look, buffer: buffer,
 		ctx: ctx, stop: cancel, feeds: map[holdfast.SessionRef]*feed{},
 	}
 }

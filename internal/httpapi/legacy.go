@@ -64,8 +64,8 @@ var notOffered = []struct{ method, path, what string }{
 	{"POST", "/agents/pull", "pulling agent files from a registry"},
 	{"POST", "/agents/push", "pushing agent files to a registry"},
 	{"DELETE", "/agents", "deleting agent files through the API; remove the file"},
-	{"POST", "/{id}/resumeStartOauth", "no OAuth in this deployment"},
-	{"POST", "/resumeCodeReceivedOauth", "no OAuth in this deployment"},
+	{"POST", "/{id}/resumeStartOauth", "OAuth connections"},
+	{"POST", "/resumeCodeReceivedOauth", "OAuth connections"},
 }
 
 // legacyAgent is a row of GET /agents.

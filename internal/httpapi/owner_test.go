@@ -332,7 +332,7 @@ func callTool(call holdfast.ToolCall, pieces ...string) step {
 	)}
 }
 
-const bigSize = 200 << 10
+const bigSize = 80 << 10
 
 func script(text string) []step {
 	call := holdfast.NewToolCall("call_1", "touch", `{"path":"a"}`)
@@ -354,7 +354,7 @@ func script(text string) []step {
 		}
 	case "write":
 		var pieces []string
-		for i := range 5000 {
+		for i := range 1000 {
 			pieces = append(pieces, fmt.Sprintf("%08d", i))
 		}
 		pieces[0], pieces[len(pieces)-1] = `{"text":"`, `"}`

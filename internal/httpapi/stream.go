@@ -15,7 +15,8 @@ type wire struct {
 	// beatText is what keeps the connection alive.
 	beatText []byte
 	dirty    bool
-	last     time.Time // of the last write
+	last     time.Time // of the last flush
+	set      time.Time // when the deadline was set
 }
 
 // startWire begins the answer. From here on errors can no longer have a status.
@@ -39,17 +40,24 @@ func (a *API) startWire(w http.ResponseWriter, contentType string, beat string) 
 	return s, s.rc.Flush()
 }
 
-func (s *wire) deadline() error { return s.rc.SetWriteDeadline(time.Now().Add(s.timeout)) }
+// deadline gives the client time from now on. It is renewed while the client
+// takes what it is sent, however long that is in all.
+func (s *wire) deadline() error {
+	now := time.Now()
+	if now.Sub(s.set) < s.timeout/10 {
+		return nil
+	}
+	s.set = now
+	return s.rc.SetWriteDeadline(now.Add(s.timeout))
+}
 
 // write takes bytes for the next flush; when the server's buffer is full they go
 // out at once.
 func (s *wire) write(p []byte) error {
-	if !s.dirty {
-		if err := s.deadline(); err != nil {
-			return err
-		}
-		s.dirty = true
+	if err := s.deadline(); err != nil {
+		return err
 	}
+	s.dirty = true
 	_, err := s.w.Write(p)
 	return err
 }

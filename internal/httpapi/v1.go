@@ -20,7 +20,7 @@ import (
 // has one function for all APIs of a process.
 var humaErrors = sync.OnceFunc(func() {
 	huma.DefaultArrayNullable = false // an empty list is [], never null
-	huma.NewError = func(st int, msg string, errs ...error) huma.StatusError {
+	refuse := func(st int, msg string, errs ...error) *Problem {
 		code := codeOfStatus(st)
 		p := &Problem{Status: status(code), Detail: msg, Code: code}
 		p.Title = http.StatusText(p.Status)
@@ -46,6 +46,14 @@ var humaErrors = sync.OnceFunc(func() {
 		}
 		return p
 	}
+	huma.NewError = func(st int, msg string, errs ...error) huma.StatusError { return refuse(st, msg, errs...) }
+	huma.NewErrorWithContext = func(ctx huma.Context, st int, msg string, errs ...error) huma.StatusError {
+		p := refuse(st, msg, errs...)
+		if ctx != nil {
+			p.RequestID = requestID(ctx.Context())
+		}
+		return p
+	}
 })
 
 // codeOfStatus is the code of a refusal that huma makes by status.
@@ -67,7 +75,11 @@ func codeOfStatus(st int) holdfast.Code {
 func (a *API) v1(mux *http.ServeMux) {
 	humaErrors()
 	jsonFormat := huma.Format{
-		Marshal: func(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) },
+		Marshal: func(w io.Writer, v any) error {
+			enc := json.NewEncoder(w)
+			enc.SetEscapeHTML(false)
+			return enc.Encode(v)
+		},
 		// The first of the two readings of a body: it says where a mistake is.
 		Unmarshal: decodeJSON,
 	}

@@ -161,21 +161,25 @@ func (a *API) sessionRoutes(api huma.API) {
 
 func (a *API) createV1(ctx context.Context, in *struct {
 	KeyHeader
-	Body NewSession `required:"false"`
+	Body *NewSession
 },
 ) (*sessionOut, error) {
-	if err := in.Body.check(); err != nil {
+	n := NewSession{}
+	if in.Body != nil {
+		n = *in.Body
+	}
+	if err := n.check(); err != nil {
 		return nil, a.respond(ctx, err)
 	}
-	ev := &holdfast.SessionCreatedEvent{ToolsApproved: in.Body.ToolsApproved, Title: in.Body.Title, Metadata: in.Body.Metadata}
-	if in.Body.Agent != "" {
-		info, err := a.usableAgent(ctx, in.Body.Agent)
+	ev := &holdfast.SessionCreatedEvent{ToolsApproved: n.ToolsApproved, Title: n.Title, Metadata: n.Metadata}
+	if n.Agent != "" {
+		info, err := a.usableAgent(ctx, n.Agent)
 		if err != nil {
 			return nil, a.respond(ctx, err)
 		}
 		ev.Agent = info.Name
 	}
-	v, created, err := a.createOnce(ctx, in.Body.ID, in.Key, ev)
+	v, created, err := a.createOnce(ctx, n.ID, in.Key, ev)
 	if err != nil {
 		return nil, a.respond(ctx, err)
 	}

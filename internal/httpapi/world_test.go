@@ -349,3 +349,13 @@ func (w *world) stored(id string) []events.Envelope {
 	}
 	return all
 }
+
+// archived waits until the store has the session's newest event.
+func (w *world) archived(id string) {
+	w.t.Helper()
+	log := w.stored(id)
+	w.until("the archive to have "+id, func() bool {
+		info, err := w.store.Session(w.t.Context(), holdfast.SessionRef{Tenant: "default", Session: id})
+		return err == nil && info.Head.Seq >= log[len(log)-1].Seq
+	})
+}
