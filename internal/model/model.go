@@ -1,13 +1,15 @@
 // Package model is what an agent asks of a model: one streamed completion at a
-// time. Adapters (openai, scripted, …) live in folders of their own and pass
-// the suite in modeltest.
+// time. Adapters (openai, scripted, …) live in folders of their own; those that
+// speak HTTP pass the suite in modeltest and share what is here: [Retry],
+// [WatchIdle], [EventReader], [Failure].
 //
 // A [Model] promises: chunks arrive in the order in which the provider sent
 // them and nothing of a chunk is lost; a call is retried only while nothing of
 // it was handed out, so text is never doubled; cancelling the context closes
 // the upstream connection before Stream returns; errors carry a code of the
 // vocabulary (CodeModelAuth, CodeModelRate, CodeModelContext, CodeModelFilter,
-// CodeModelFailed, CodeCanceled) in a [holdfast.Error] whose message is fit for
+// CodeModelFailed, CodeInvalid for a request that the provider refuses,
+// CodeCanceled, CodeTimeout for a deadline of the caller) in a [holdfast.Error] whose message is fit for
 // a tenant and contains no credentials.
 package model
 

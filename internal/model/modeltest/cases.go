@@ -57,6 +57,7 @@ func history(p *Provider) model.Request {
 		message(holdfast.RoleSystem, "You are terse."),
 		message(holdfast.RoleUser, "Weather and time in Oslo?"),
 		asked, first, second, foreign,
+		message(holdfast.RoleAssistant, ""), // broke off; nothing of it is sent
 		message(holdfast.RoleUser, "Thanks. Bye."),
 	}}
 }

@@ -115,12 +115,8 @@ func Load(fsys fs.FS, name string) (*Recording, error) {
 			dec := json.NewDecoder(bytes.NewReader(f.Data))
 			dec.DisallowUnknownFields()
 			err = dec.Decode(&rec.Want)
-		case strings.HasSuffix(f.Name, "/request"):
-			err = rec.at(f.Name, "/request").readRequest(f.Data)
-		case strings.HasSuffix(f.Name, "/response"):
-			err = rec.at(f.Name, "/response").readResponse(f.Data)
 		default:
-			err = fmt.Errorf("unknown section")
+			err = rec.read(f.Name, f.Data)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", name, f.Name, err)
@@ -136,16 +132,23 @@ func Load(fsys fs.FS, name string) (*Recording, error) {
 	return rec, nil
 }
 
-// at returns the exchange of a section, making it if it is the next one.
-func (r *Recording) at(section, suffix string) *Exchange {
-	n, err := strconv.Atoi(strings.TrimSuffix(section, suffix))
+// read reads a section N/request or N/response.
+func (r *Recording) read(section string, data []byte) error {
+	number, kind, _ := strings.Cut(section, "/")
+	n, err := strconv.Atoi(number)
 	if err != nil || n < 1 || n > len(r.Exchanges)+1 {
-		return &Exchange{} // incomplete: the sections that should be there are missed
+		return fmt.Errorf("unknown section, or out of order")
 	}
 	if n > len(r.Exchanges) {
 		r.Exchanges = append(r.Exchanges, Exchange{})
 	}
-	return &r.Exchanges[n-1]
+	switch e := &r.Exchanges[n-1]; kind {
+	case "request":
+		return e.readRequest(data)
+	case "response":
+		return e.readResponse(data)
+	}
+	return fmt.Errorf("unknown section")
 }
 
 func (e *Exchange) readRequest(data []byte) error {

@@ -13,8 +13,12 @@ func (m *Model) chatRequest(req *model.Request) ([]byte, error) {
 	b := make([]byte, 0, len(m.set.fixed)+requestSize(req))
 	b = append(b, m.set.fixed...)
 	b = append(b, `,"messages":[`...)
+	begin := len(b)
 	for i := range req.Messages {
-		if i > 0 {
+		if isEmpty(&req.Messages[i]) {
+			continue
+		}
+		if len(b) > begin {
 			b = append(b, ',')
 		}
 		var err error
@@ -60,6 +64,12 @@ func (m *Model) chatRequest(req *model.Request) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
+// isEmpty reports whether a message is an answer that broke off before it said
+// anything. Servers refuse an assistant message with neither text nor calls.
+func isEmpty(m *holdfast.Message) bool {
+	return m.Role == holdfast.RoleAssistant && m.Content == "" && len(m.ToolCalls) == 0
+}
+
 // requestSize guesses how long the body gets.
 func requestSize(req *model.Request) int {
 	n := 1 << 10
@@ -83,8 +93,7 @@ func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
 	b = appendString(b, string(msg.Role))
 	switch msg.Role {
 	case holdfast.RoleAssistant:
-		// Without tool calls the content must be there, even empty.
-		if msg.Content != "" || len(msg.ToolCalls) == 0 {
+		if msg.Content != "" {
 			b = appendString(append(b, `,"content":`...), msg.Content)
 		}
 		if h := m.set.reasoningHistory; h != "" && msg.ReasoningContent != "" {

@@ -55,12 +55,16 @@ func TestRefusals(t *testing.T) {
 		{strings.Repeat("#\n", 3<<20), "larger than 4 MiB"},
 		{bomb(), "nodes"},
 	} {
-		_, err := scripted.New(model.Config{ProviderOpts: map[string]any{"script": tc.script + "\n"}}, scripted.Options{})
+		_, err := scriptError(tc.script)
 		code := holdfast.CodeOf(err)
 		if code != holdfast.CodeInvalid && code != holdfast.CodeTooLarge || !strings.Contains(holdfast.PublicMessage(err), tc.want) {
 			t.Errorf("%.60q: %v, want %q", tc.script, err, tc.want)
 		}
 	}
+}
+
+func scriptError(script string) (*scripted.Model, error) {
+	return scripted.New(model.Config{ProviderOpts: map[string]any{"script": script + "\n"}}, scripted.Options{})
 }
 
 // bomb is a script of a few lines that stands for 10^9 values.
@@ -90,7 +94,7 @@ func FuzzScript(f *testing.F) {
 	f.Add(bomb(), "")
 	f.Add("turns:\n- when: {matches: '(.*)'}\n  call: [{name: x, arguments: '{{.Match.1}}'}]", "\xff")
 	f.Fuzz(func(t *testing.T, script, prompt string) {
-		m, err := scripted.New(model.Config{ProviderOpts: map[string]any{"script": script + "\n"}}, scripted.Options{})
+		m, err := scriptError(script)
 		if err != nil {
 			var e *holdfast.Error
 			if !errors.As(err, &e) {
