@@ -228,6 +228,16 @@ func (c *connection) close() {
 // usable reports whether the next call may use this connection.
 func (c *connection) usable() bool { return c.life.Err() == nil && !c.stale.Load() }
 
+// heeded reports whether a notification is one that notified acts on; others
+// need not be read.
+func heeded(method string) bool {
+	switch method {
+	case mcp.MethodNotificationToolsListChanged, mcp.MethodNotificationSubscriptionsAcknowledged, string(mcp.MethodNotificationProgress):
+		return true
+	}
+	return false
+}
+
 func (c *connection) notified(n mcp.JSONRPCNotification) {
 	switch n.Method {
 	case mcp.MethodNotificationToolsListChanged, mcp.MethodNotificationSubscriptionsAcknowledged:

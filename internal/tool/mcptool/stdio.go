@@ -21,7 +21,7 @@ const (
 	writeTimeout = 10 * time.Second
 	// maxUnsolicited is how many bytes a server may send without one that answers
 	// a request: notifications, text that is no message, late answers.
-	maxUnsolicited = 16 << 20
+	maxUnsolicited = 8 << 20
 	// maxServerRequests is how many requests of a server wait for our answer.
 	// While that many wait, nothing more is read from it.
 	maxServerRequests = 32
@@ -257,7 +257,7 @@ func (s *stdio) dispatch(line []byte) bool {
 		return false
 	case head.Method != "":
 		var n mcp.JSONRPCNotification
-		if json.Unmarshal(line, &n) == nil {
+		if heeded(head.Method) && json.Unmarshal(line, &n) == nil {
 			s.mu.Lock()
 			h := s.onNotify
 			s.mu.Unlock()

@@ -230,6 +230,9 @@ func (t *Toolset) explain(ctx context.Context, err error) (tool.Result, error) {
 	if isAuthorization(err) {
 		return tool.Result{}, fmt.Errorf("calling the MCP server %s: %w", t.cfg.Name, err)
 	}
+	if ctx.Err() != nil {
+		return tool.ErrorResult(fmt.Sprintf("The MCP server %q was not ready in time, so the call was not made.", t.cfg.Name)), nil
+	}
 	return tool.ErrorResult(holdfast.PublicMessage(err) + "."), nil
 }
 
