@@ -57,7 +57,8 @@ func TestLoadRefuses(t *testing.T) {
 		{`"waits"`, `"wait"`, "unknown field"},
 		{"-- 2/response", "-- 4/response", "out of order"},
 		{"-- 1/response", "-- 1/answer", "unknown section"},
-		{"-- 1/request", "-- 2/request", "incomplete"},
+		{"-- 1/request", "-- 2/request", "out of order"},
+		{"-- 1/request --\nPOST /v1/x\nAuthorization: Bearer k\n\n{\"a\": 1}\n", "", "incomplete"},
 	} {
 		_, err := load(strings.Replace(good, tc.old, tc.new, 1))
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
