@@ -53,7 +53,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Bus, error) {
 	if have := nc.MaxPayload(); have < events.MaxFrame+headRoom {
 		return nil, fmt.Errorf("open the bus: the NATS server takes messages of at most %d bytes, frames need %d: raise its max_payload", have, events.MaxFrame+headRoom)
 	}
-	if b.mux, err = newMux(nc, b.giveBack); err != nil {
+	if b.mux, err = newMux(nc); err != nil {
 		return nil, fmt.Errorf("open the bus: %w", err)
 	}
 	b.ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))

@@ -171,14 +171,16 @@ func (b *Bus) next(ctx context.Context, body []byte) (*nats.Msg, error) {
 		return nil, err
 	}
 	defer func() {
-		_ = sub.Unsubscribe() // fails only if the connection is closed
+		// A server gives nothing to a pull that nobody listens to any more. What is on
+		// its way at this moment comes again after the consumer's AckWait.
 		for {
 			late, err := sub.NextMsg(0)
 			if err != nil {
-				return
+				break
 			}
 			b.giveBack(late)
 		}
+		_ = sub.Unsubscribe() // fails only if the connection is closed
 	}()
 	subject := "$JS.API.CONSUMER.MSG.NEXT." + b.names.commandStream() + "." + workersConsumer
 	if err := b.nc.PublishRequest(subject, inbox, body); err != nil {

@@ -19,7 +19,8 @@
 //     connection is lost: its outcome is unknown, and asking again settles it.
 //   - Nothing is buffered while there is no connection. What could not be handed
 //     to a server fails at once and is known not to have happened.
-//   - A delivery that arrives after its asker has left is given back.
+//   - A command that was delivered to a process which does not acknowledge it in
+//     Config.AckWait is delivered again.
 //
 // All methods of [Bus] are safe for concurrent use.
 package natsbus

@@ -19,8 +19,6 @@ type mux struct {
 	nc     *nats.Conn
 	prefix string // of reply subjects; a token follows
 	sub    *nats.Subscription
-	// late gets answers that nobody waits for any more.
-	late func(*nats.Msg)
 	// chans keeps channels of one place: a waiter that has left has either received
 	// or was removed under mu, so that its channel is empty.
 	chans sync.Pool
@@ -35,8 +33,8 @@ type answer struct {
 	err error
 }
 
-func newMux(nc *nats.Conn, late func(*nats.Msg)) (*mux, error) {
-	m := &mux{nc: nc, prefix: nc.NewInbox() + ".", late: late, waiting: make(map[uint64]chan answer)}
+func newMux(nc *nats.Conn) (*mux, error) {
+	m := &mux{nc: nc, prefix: nc.NewInbox() + ".", waiting: make(map[uint64]chan answer)}
 	m.chans.New = func() any { return make(chan answer, 1) }
 	var err error
 	if m.sub, err = nc.Subscribe(m.prefix+"*", m.receive); err != nil {
@@ -56,11 +54,9 @@ func (m *mux) receive(msg *nats.Msg) {
 	ch, ok := m.waiting[token]
 	delete(m.waiting, token)
 	m.mu.Unlock()
-	if !ok {
-		m.late(msg)
-		return
+	if ok { // else nobody waits any more
+		ch <- answer{msg: msg}
 	}
-	ch <- answer{msg: msg}
 }
 
 // expect registers a waiter; reply is where its answer is to be sent. Either
