@@ -13,12 +13,13 @@ import (
 	holdfast "github.com/holdfast-run/holdfast"
 )
 
-// How a [Store] cuts the log. A chunk is what one batch brought of one session;
-// chunks smaller than FullChunk are worth merging, and none grows beyond
-// MaxChunk unless a single event is larger. Sizes are [Chunk] Size.
+// How a [Store] cuts the log. A chunk is what one batch brought of one session.
+// None grows beyond MaxChunk bytes ([Chunk] Size; a single event may) or
+// MaxChunkEvents: to read one event is to decode its chunk. Chunks of less than
+// half of both are worth merging.
 const (
-	MaxChunk  = 256 << 10
-	FullChunk = 128 << 10
+	MaxChunk       = 256 << 10
+	MaxChunkEvents = 1024
 	// LooseChunks is how many chunks a session that nobody owns may have before
 	// [Maintainer] CompactIdle merges them.
 	LooseChunks = 16
@@ -47,6 +48,12 @@ type Chunk struct {
 	Data []byte
 }
 
+// events returns how many events the chunk has.
+func (c *Chunk) events() int { return int(c.Last - c.First + 1) }
+
+// small reports whether the chunk is worth merging.
+func (c *Chunk) small() bool { return c.Size < MaxChunk/2 && c.events() < MaxChunkEvents/2 }
+
 // EventSize is what one event counts in [Chunk] Size.
 func EventSize(e *Envelope) int { return len(e.Payload) + 8 }
 
@@ -56,7 +63,8 @@ func EventSize(e *Envelope) int { return len(e.Payload) + 8 }
 func AppendChunks(dst []Chunk, evs []Envelope) []Chunk {
 	for start := 0; start < len(evs); {
 		size, end := EventSize(&evs[start]), start+1
-		for end < len(evs) && size+EventSize(&evs[end]) <= MaxChunk && evs[end].Epoch >= evs[end-1].Epoch {
+		for end < len(evs) && end-start < MaxChunkEvents && size+EventSize(&evs[end]) <= MaxChunk &&
+			evs[end].Epoch >= evs[end-1].Epoch {
 			size += EventSize(&evs[end])
 			end++
 		}
@@ -339,19 +347,20 @@ func DecodeMetadata(s string) (map[string]string, error) {
 }
 
 // Merge groups adjacent chunks that are worth merging: each group becomes one
-// run of events of at most MaxChunk. The chunks are in order and need no Data;
+// run of events within the limits. The chunks are in order and need no Data;
 // the groups are half-open ranges of indexes with at least two chunks each.
 func Merge(chunks []Chunk) [][2]int {
 	var groups [][2]int
 	for i := 0; i < len(chunks); {
-		if chunks[i].Size >= FullChunk {
+		if !chunks[i].small() {
 			i++
 			continue
 		}
-		size, end := chunks[i].Size, i+1
-		for end < len(chunks) && chunks[end].Size < FullChunk && size+chunks[end].Size <= MaxChunk &&
-			chunks[end].First == chunks[end-1].Last+1 {
+		size, count, end := chunks[i].Size, chunks[i].events(), i+1
+		for end < len(chunks) && chunks[end].small() && size+chunks[end].Size <= MaxChunk &&
+			count+chunks[end].events() <= MaxChunkEvents && chunks[end].First == chunks[end-1].Last+1 {
 			size += chunks[end].Size
+			count += chunks[end].events()
 			end++
 		}
 		if end-i > 1 {
