@@ -1,0 +1,316 @@
+package anthropic
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/model"
+)
+
+// event is what is read of the stream's events. Types that are not mentioned in
+// Event tell nothing that a chunk could carry: the API reserves the right to add
+// some.
+type event struct {
+	Type    string `json:"type"`
+	Index   int    `json:"index"`
+	Message *struct {
+		Model string `json:"model"`
+		Usage *usage `json:"usage"`
+	} `json:"message"`
+	ContentBlock *struct {
+		Type      string          `json:"type"`
+		Text      string          `json:"text"`
+		Thinking  string          `json:"thinking"`
+		Signature string          `json:"signature"`
+		Data      string          `json:"data"`
+		ID        string          `json:"id"`
+		Name      string          `json:"name"`
+		Input     json.RawMessage `json:"input"`
+	} `json:"content_block"`
+	Delta *struct {
+		Type        string `json:"type"`
+		Text        string `json:"text"`
+		Thinking    string `json:"thinking"`
+		Signature   string `json:"signature"`
+		PartialJSON string `json:"partial_json"`
+		StopReason  string `json:"stop_reason"`
+		StopDetails *struct {
+			Explanation string `json:"explanation"`
+		} `json:"stop_details"`
+	} `json:"delta"`
+	Usage *usage          `json:"usage"`
+	Error json.RawMessage `json:"error"`
+}
+
+// usage counts the tokens of the call so far. A member that is missing keeps the
+// count that an earlier event gave.
+type usage struct {
+	Input         *int64 `json:"input_tokens"`
+	Output        *int64 `json:"output_tokens"`
+	CacheWrite    *int64 `json:"cache_creation_input_tokens"`
+	CacheRead     *int64 `json:"cache_read_input_tokens"`
+	OutputDetails *struct {
+		Thinking int64 `json:"thinking_tokens"`
+	} `json:"output_tokens_details"`
+}
+
+// openBlock is a block under way.
+type openBlock struct {
+	block
+	thinking strings.Builder
+	input    json.RawMessage // of the beginning of a call
+	deltas   bool            // something of a call's input has been handed out
+	ignored  bool
+}
+
+// decoder reads the events of one message.
+type decoder struct {
+	m      *Model
+	model  string
+	said   bool // the model's name has been handed out
+	blocks []*openBlock
+	texts  bool // text has been handed out
+	reason string
+	refuse string // the explanation of a refusal
+	usage  model.Usage
+	used   bool
+}
+
+// Complete reports whether the provider has told why the answer ends; only
+// message_stop comes after that.
+func (d *decoder) Complete() bool { return d.reason != "" }
+
+func unreadable(err error) error { return &model.UnreadableError{Err: err} }
+
+// Event implements [model.Decoder].
+func (d *decoder) Event(_, data []byte, yield func(model.Chunk) error) (bool, error) {
+	var e event
+	if err := json.Unmarshal(data, &e); err != nil {
+		return false, unreadable(err)
+	}
+	switch e.Type {
+	case "message_start":
+		if e.Message != nil {
+			d.model = e.Message.Model
+			d.count(e.Message.Usage)
+		}
+	case "content_block_start":
+		return false, d.begin(&e, yield)
+	case "content_block_delta":
+		return false, d.delta(&e, yield)
+	case "content_block_stop":
+		return false, d.end(&e, yield)
+	case "message_delta":
+		d.count(e.Usage)
+		if e.Delta != nil && e.Delta.StopReason != "" {
+			d.reason = e.Delta.StopReason
+			if e.Delta.StopDetails != nil {
+				d.refuse = e.Delta.StopDetails.Explanation
+			}
+		}
+	case "message_stop":
+		if d.reason == "" {
+			return false, unreadable(fmt.Errorf("message_stop without a stop_reason"))
+		}
+		return true, nil
+	case "error":
+		return false, d.m.failure(0, nil, data).Err()
+	case "":
+		if len(e.Error) > 0 {
+			return false, d.m.failure(0, nil, data).Err()
+		}
+	}
+	return false, nil
+}
+
+// count takes the counts that an event has; they are totals, not increments.
+func (d *decoder) count(u *usage) {
+	if u == nil {
+		return
+	}
+	d.used = true
+	set := func(to *int64, from *int64) {
+		if from != nil {
+			*to = *from
+		}
+	}
+	// Kept apart until the end: the API counts the cache beside the input.
+	set(&d.usage.InputTokens, u.Input)
+	set(&d.usage.OutputTokens, u.Output)
+	set(&d.usage.CacheWriteTokens, u.CacheWrite)
+	set(&d.usage.CachedInputTokens, u.CacheRead)
+	if u.OutputDetails != nil {
+		d.usage.ReasoningTokens = u.OutputDetails.Thinking
+	}
+}
+
+func (d *decoder) yield(c model.Chunk, yield func(model.Chunk) error) error {
+	if !d.said && d.model != "" {
+		d.said, c.Model = true, d.model
+	}
+	if c.Text != "" {
+		d.texts = true
+	}
+	return yield(c)
+}
+
+// at returns a block that has begun.
+func (d *decoder) at(index int) (*openBlock, error) {
+	if index < 0 || index >= len(d.blocks) {
+		return nil, unreadable(fmt.Errorf("block %d has not begun", index))
+	}
+	return d.blocks[index], nil
+}
+
+func (d *decoder) begin(e *event, yield func(model.Chunk) error) error {
+	w := e.ContentBlock
+	if w == nil || e.Index != len(d.blocks) {
+		return unreadable(fmt.Errorf("block %d begins after %d others", e.Index, len(d.blocks)))
+	}
+	b := &openBlock{block: block{Type: w.Type}}
+	d.blocks = append(d.blocks, b)
+	switch w.Type {
+	case "text":
+		b.Bytes = len(w.Text)
+		if w.Text != "" {
+			return d.yield(model.Chunk{Text: w.Text}, yield)
+		}
+	case "thinking":
+		b.Signature = w.Signature
+		b.thinking.WriteString(w.Thinking)
+		if w.Thinking != "" {
+			return d.yield(model.Chunk{Reasoning: w.Thinking}, yield)
+		}
+		if d.reasoned(e.Index) {
+			// Blocks of thinking are paragraphs; without a break they would run together.
+			return d.yield(model.Chunk{Reasoning: "\n\n"}, yield)
+		}
+	case "redacted_thinking":
+		b.Data = w.Data
+	case "tool_use":
+		if w.ID == "" || w.Name == "" {
+			return unreadable(fmt.Errorf("a call without id or name"))
+		}
+		b.ID, b.input = w.ID, append(b.input, w.Input...)
+		return d.yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(w.ID, w.Name, "")}}, yield)
+	default:
+		// Blocks of tools that run at the provider; none is ever asked for.
+		b.ignored = true
+	}
+	return nil
+}
+
+// reasoned reports whether a block before index has shown thinking.
+func (d *decoder) reasoned(index int) bool {
+	for _, b := range d.blocks[:index] {
+		if b.thinking.Len() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *decoder) delta(e *event, yield func(model.Chunk) error) error {
+	b, err := d.at(e.Index)
+	switch {
+	case err != nil:
+		return err
+	case e.Delta == nil || b.ignored:
+		return nil
+	}
+	switch w := e.Delta; w.Type {
+	case "text_delta":
+		if w.Text == "" {
+			return nil
+		}
+		b.Bytes += len(w.Text)
+		return d.yield(model.Chunk{Text: w.Text}, yield)
+	case "thinking_delta":
+		if w.Thinking == "" {
+			return nil
+		}
+		b.thinking.WriteString(w.Thinking)
+		return d.yield(model.Chunk{Reasoning: w.Thinking}, yield)
+	case "signature_delta":
+		b.Signature += w.Signature
+	case "input_json_delta":
+		if w.PartialJSON == "" || b.Type != "tool_use" {
+			return nil
+		}
+		b.deltas = true
+		return d.yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(b.ID, "", w.PartialJSON)}}, yield)
+	}
+	return nil
+}
+
+// end hands out the arguments of a call for which no delta came.
+func (d *decoder) end(e *event, yield func(model.Chunk) error) error {
+	b, err := d.at(e.Index)
+	if err != nil || b.Type != "tool_use" || b.deltas {
+		return err
+	}
+	b.deltas = true
+	args := "{}"
+	if len(b.input) > 0 && string(b.input) != "null" {
+		args = string(b.input)
+	}
+	return d.yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(b.ID, "", args)}}, yield)
+}
+
+// finishReason maps the API's stop reasons to those of model.Chunk.
+func finishReason(reason string) string {
+	switch reason {
+	case "tool_use":
+		return "tool_calls"
+	case "max_tokens", "model_context_window_exceeded":
+		return "length"
+	case "refusal":
+		return "content_filter"
+	}
+	return "stop" // end_turn, stop_sequence, pause_turn
+}
+
+// Finish hands out the reason of the end, the usage, and what goes back.
+func (d *decoder) Finish(yield func(model.Chunk) error) error {
+	c := model.Chunk{FinishReason: finishReason(d.reason)}
+	if d.reason == "refusal" && d.refuse != "" {
+		c.Text, c.Refusal = d.refuse, true
+		if d.texts {
+			c.Text = "\n\n" + c.Text
+		}
+	}
+	if d.used && d.m.trackUsage() {
+		u := d.usage
+		u.InputTokens += u.CachedInputTokens + u.CacheWriteTokens
+		c.Usage = &u
+	}
+	var err error
+	if c.Opaque, err = d.opaque(); err != nil {
+		return holdfast.WrapError(holdfast.CodeModelFailed, err, "keeping what "+d.m.cfg.Provider+" wants back")
+	}
+	return d.yield(c, yield)
+}
+
+// opaque is nil for an answer without thinking: its order then does not matter.
+func (d *decoder) opaque() (json.RawMessage, error) {
+	o := opaque{API: "messages"}
+	thought := false
+	for _, b := range d.blocks {
+		switch b.Type {
+		case "thinking":
+			b.Thinking = b.thinking.String()
+			thought = true
+		case "redacted_thinking":
+			thought = true
+		}
+		if !b.ignored {
+			o.Blocks = append(o.Blocks, b.block)
+		}
+	}
+	if !thought {
+		return nil, nil
+	}
+	return json.Marshal(o)
+}
