@@ -1,0 +1,98 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-run/holdfast/internal/app"
+	"github.com/holdfast-run/holdfast/internal/config"
+)
+
+func migrateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "migrate",
+		Short: "Bring the schema of the database up to date",
+		Long: `Bring the schema of the Postgres database in HOLDFAST_DATABASE_URL up to date. It
+may run beside programs of the version before: schemas only grow.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := config.Load(os.Environ())
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			if cfg.DatabaseURL == "" {
+				return &exitError{exitUsage, errors.New("HOLDFAST_DATABASE_URL is not set; SQLite needs no migration by hand")}
+			}
+			if err := app.Migrate(c.Context(), cfg); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(c.OutOrStdout(), "the schema is up to date")
+			return err
+		},
+	}
+}
+
+func agentCommand() *cobra.Command {
+	c := &cobra.Command{Use: "agent", Short: "Check agent files"}
+	var hosted bool
+	check := &cobra.Command{
+		Use: "check FILE…", Short: "Check agent files and say what is wrong, with line and column", Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, files []string) error {
+			bad := 0
+			for _, f := range files {
+				src, err := os.ReadFile(f)
+				if err == nil {
+					err = app.CheckAgent(filepath.Base(f), src, hosted)
+				}
+				if err != nil {
+					bad++
+					fmt.Fprintf(c.OutOrStdout(), "%s: %v\n", f, err)
+					continue
+				}
+				fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", f)
+			}
+			if bad > 0 {
+				return &exitError{exitFailed, fmt.Errorf("%d of %d files cannot be used", bad, len(files))}
+			}
+			return nil
+		},
+	}
+	check.Flags().BoolVar(&hosted, "hosted", false, "as a hosted deployment without a sandbox would")
+	schema := &cobra.Command{
+		Use: "schema", Short: "Print the JSON schema of agent files, for editors", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := c.OutOrStdout().Write(app.AgentSchema())
+			return err
+		},
+	}
+	c.AddCommand(check, schema)
+	return c
+}
+
+func healthcheckCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "healthcheck URL", Short: "Exit with 0 if the URL answers with a 2xx status", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			req, err := http.NewRequestWithContext(c.Context(), http.MethodGet, args[0], nil)
+			if err != nil {
+				return &exitError{exitUsage, err}
+			}
+			client := &http.Client{Timeout: 5 * time.Second}
+			resp, err := client.Do(req)
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode/100 != 2 {
+				return fmt.Errorf("%s answers %s", args[0], resp.Status)
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,352 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/client"
+	"github.com/holdfast-run/holdfast/internal/app"
+	"github.com/holdfast-run/holdfast/internal/telemetry"
+)
+
+func runCommand() *cobra.Command {
+	o := overrides{}
+	r := &runner{}
+	c := &cobra.Command{
+		Use:   `run AGENT.yaml ["prompt"]`,
+		Short: "Run an agent in the terminal",
+		Long: `Run an agent in the terminal, on embedded defaults. With a prompt it makes one
+run and ends; without, it reads a prompt from each line of standard input. It
+streams the answer and asks before a tool changes something.
+
+The name of a built-in agent ("demo") does instead of a file. Exit codes: 0 the
+run came to its end, 1 it failed, 2 the command line is wrong, 3 a tool call
+needed an approval and nobody could be asked, 130 interrupted.`,
+		Args: cobra.RangeArgs(1, 2),
+	}
+	data := c.Flags().String("data", "", "folder of the data; with one, sessions are kept (default: a new one, removed at the end)")
+	c.Flags().StringVar(&r.session, "session", "", "go on with this session of the data folder")
+	c.Flags().StringVar(&r.agentName, "agent", "", "agent of the file to start with (default: its root)")
+	c.Flags().BoolVar(&r.json, "json", false, "print every event as a line of JSON")
+	c.Flags().BoolVar(&r.yes, "yes", false, "approve every tool call")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		dir := *data
+		if dir == "" {
+			tmp, err := os.MkdirTemp("", "holdfast-run-")
+			if err != nil {
+				return err
+			}
+			defer os.RemoveAll(tmp)
+			dir = tmp
+		}
+		listen := "127.0.0.1:0"
+		o["HOLDFAST_DATA"], o["HOLDFAST_LISTEN"] = &dir, &listen
+		r.agent = args[0]
+		if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
+			folder := filepath.Dir(args[0])
+			o["HOLDFAST_AGENTS"] = &folder
+			r.agent = filepath.Base(args[0])
+		} else if strings.ContainsAny(args[0], "./") {
+			return &exitError{exitUsage, fmt.Errorf("no agent file %s", args[0])}
+		}
+		cfg, err := o.load(withDefault(os.Environ(), "HOLDFAST_LOG_LEVEL", "error"))
+		if err != nil {
+			return &exitError{exitUsage, err}
+		}
+		tel, err := telemetry.Start(c.Context(), telemetry.Config{Level: cfg.LogLevel, Format: cfg.LogFormat})
+		if err != nil {
+			return err
+		}
+		r.in, r.out, r.errOut = bufio.NewReader(os.Stdin), c.OutOrStdout(), c.ErrOrStderr()
+		r.tty = isatty.IsTerminal(os.Stdin.Fd())
+		addr := ""
+		small()
+		return app.Run(context.WithoutCancel(c.Context()), cfg, app.Roles{API: true, Worker: true, Recorder: true}, app.Options{
+			Name: "holdfast-run", Version: version, Logger: tel.Logger(), DrainGrace: time.Second,
+			Ready: func(a string) { addr = a },
+			Use: func(context.Context, *app.Program) error {
+				cl, err := client.New("http://" + addr)
+				if err != nil {
+					return err
+				}
+				r.client = cl
+				if len(args) == 2 {
+					return r.once(c.Context(), args[1])
+				}
+				return r.chat(c.Context())
+			},
+		})
+	}
+	return c
+}
+
+// runner is one use of `holdfast run`.
+type runner struct {
+	client    *client.Client
+	session   string
+	agent     string
+	agentName string
+	json      bool
+	yes       bool
+	tty       bool
+	in        *bufio.Reader
+	out       io.Writer
+	errOut    io.Writer
+
+	column bool // the cursor stands behind text of the model
+}
+
+// once makes one run in a session of its own, or in the one that was named.
+func (r *runner) once(ctx context.Context, prompt string) error {
+	if r.session == "" {
+		doc, err := r.client.CreateSession(ctx, client.NewSession{Agent: r.agent, ToolsApproved: r.yes})
+		if err != nil {
+			return err
+		}
+		r.session = doc.ID
+	}
+	settled, err := r.client.StartRun(ctx, r.session, client.NewRun{
+		Agent: r.agent, AgentName: r.agentName, Messages: []client.Message{{Content: prompt}},
+	})
+	if err != nil {
+		return err
+	}
+	return r.follow(ctx, settled)
+}
+
+// chat makes a run of every line.
+func (r *runner) chat(ctx context.Context) error {
+	for {
+		if r.tty && !r.json {
+			fmt.Fprint(r.errOut, "> ")
+		}
+		line, err := r.line(ctx)
+		if text := strings.TrimSpace(line); text != "" {
+			if rerr := r.once(ctx, text); rerr != nil {
+				if e := (*exitError)(nil); !r.tty || (errors.As(rerr, &e) && e.code == exitCanceled) {
+					return rerr
+				}
+				fmt.Fprintln(r.errOut, "holdfast:", rerr)
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// line reads a line; an interrupt ends the waiting for it.
+func (r *runner) line(ctx context.Context) (string, error) {
+	type read struct {
+		text string
+		err  error
+	}
+	got := make(chan read, 1)
+	go func() { // it ends with the process: a terminal's read cannot be interrupted
+		text, err := r.in.ReadString('\n')
+		got <- read{text, err}
+	}()
+	select {
+	case l := <-got:
+		return l.text, l.err
+	case <-ctx.Done():
+		return "", &exitError{exitCanceled, errors.New("interrupted")}
+	}
+}
+
+// follow shows a run until it is over.
+func (r *runner) follow(ctx context.Context, s client.Settled) error {
+	var failure error
+	lastFailed := ""
+	for entry, err := range r.client.Events(ctx, r.session, max(s.Seq, 1)-1) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return r.interrupt(s.Run)
+			}
+			return err
+		}
+		if entry.Run != "" && entry.Run != s.Run {
+			continue
+		}
+		if r.json {
+			line, err := holdfast.MarshalEvent(entry.Event)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(r.out, "%s\n", line)
+		}
+		switch ev := entry.Event.(type) {
+		case *holdfast.ToolCallConfirmationEvent:
+			if err := r.decide(ctx, ev); err != nil {
+				if ctx.Err() != nil {
+					return r.interrupt(s.Run)
+				}
+				if e := (*exitError)(nil); errors.As(err, &e) && e.code == exitRejected {
+					failure = err
+					continue
+				}
+				return err
+			}
+		case *holdfast.MaxIterationsReachedEvent:
+			if err := r.client.ResumeSession(ctx, r.session, client.ResumeTypeReject); err != nil {
+				return err
+			}
+			failure = fmt.Errorf("the run reached its limit of %d model calls", ev.MaxIterations)
+		case *holdfast.ErrorEvent:
+			lastFailed = ev.Error
+			if !r.json {
+				r.note("error: %s", ev.Error)
+			}
+		case *holdfast.RunFinishedEvent:
+			r.end()
+			switch {
+			case failure != nil:
+				return failure
+			case ev.Reason == "canceled":
+				return &exitError{exitCanceled, errors.New("the run was canceled")}
+			case ev.Reason != "stop":
+				return &exitError{exitFailed, fmt.Errorf("the run failed: %s", lastFailed)}
+			}
+			return nil
+		default:
+			if !r.json {
+				r.show(ev)
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return r.interrupt(s.Run)
+	}
+	return errors.New("the stream ended before the run did")
+}
+
+// interrupt cancels the run on the first Ctrl-C: a second one is never needed.
+func (r *runner) interrupt(run string) error {
+	r.end()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_, err := r.client.Cancel(ctx, r.session, run)
+	if err != nil && holdfast.CodeOf(err) != holdfast.CodeConflict {
+		return &exitError{exitCanceled, fmt.Errorf("interrupted; the run could not be canceled: %w", err)}
+	}
+	return &exitError{exitCanceled, errors.New("interrupted")}
+}
+
+// decide asks the person at the terminal.
+func (r *runner) decide(ctx context.Context, ev *holdfast.ToolCallConfirmationEvent) error {
+	decision := client.ResumeTypeApprove
+	var failure error
+	switch {
+	case r.yes:
+	case !r.tty:
+		decision = client.ResumeTypeReject
+		failure = &exitError{exitRejected, fmt.Errorf("tool %s needs an approval and nobody can be asked; --yes approves every call", ev.ToolCall.Function.Name)}
+	default:
+		what := ""
+		if ev.Reason != "" {
+			what = " (it was interrupted, and whether it had its effect is not known)"
+		}
+		r.note("tool %s wants to run%s with %s", ev.ToolCall.Function.Name, what, compact(ev.ToolCall.Function.Arguments))
+		for asked := false; !asked; {
+			fmt.Fprint(r.errOut, "approve? [y]es, [a]ll of this session, [n]o: ")
+			answer, err := r.line(ctx)
+			if err != nil && !errors.Is(err, io.EOF) {
+				return err
+			}
+			asked = true
+			switch strings.ToLower(strings.TrimSpace(answer)) {
+			case "y", "yes":
+			case "a", "all":
+				decision = client.ResumeTypeApproveSession
+			case "n", "no":
+				decision = client.ResumeTypeReject
+			default:
+				if errors.Is(err, io.EOF) {
+					decision = client.ResumeTypeReject
+					break
+				}
+				asked = false
+			}
+		}
+	}
+	if _, err := r.client.Decide(ctx, r.session, ev.ToolCall.ID, client.Decision{Decision: decision}); err != nil {
+		return err
+	}
+	return failure
+}
+
+// show prints what a person wants to see of an event.
+func (r *runner) show(ev holdfast.Event) {
+	switch ev := ev.(type) {
+	case *holdfast.AgentChoiceEvent:
+		fmt.Fprint(r.out, ev.Content)
+		r.column = ev.Content != "" && !strings.HasSuffix(ev.Content, "\n")
+	case *holdfast.ModelCallVoidedEvent:
+		r.note("(the text above is void: the model is asked again)")
+	case *holdfast.ToolCallEvent:
+		r.note("→ %s %s", ev.ToolCall.Function.Name, compact(ev.ToolCall.Function.Arguments))
+	case *holdfast.ToolCallResponseEvent:
+		mark := "←"
+		if ev.Result.IsError {
+			mark = "✗"
+		}
+		r.note("%s %s", mark, firstLine(ev.Response))
+	case *holdfast.StreamStartedEvent:
+		r.end()
+	case *holdfast.WarningEvent:
+		r.note("warning: %s", ev.Message)
+	}
+}
+
+// note prints a line beside the model's text.
+func (r *runner) note(format string, args ...any) {
+	r.end()
+	fmt.Fprintf(r.errOut, "  "+format+"\n", args...)
+}
+
+// end ends the line that the model's text stands on.
+func (r *runner) end() {
+	if r.column && !r.json {
+		fmt.Fprintln(r.out)
+	}
+	r.column = false
+}
+
+func compact(arguments string) string {
+	var v any
+	if json.Unmarshal([]byte(arguments), &v) != nil {
+		return firstLine(arguments)
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return firstLine(arguments)
+	}
+	return firstLine(string(b))
+}
+
+func firstLine(s string) string {
+	line, _, more := strings.Cut(strings.TrimSpace(s), "\n")
+	const most = 160
+	if r := []rune(line); len(r) > most {
+		line, more = string(r[:most]), true
+	}
+	if more {
+		line += " …"
+	}
+	return line
+}

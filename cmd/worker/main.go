@@ -1,0 +1,20 @@
+// Command worker claims sessions and drives them, and records their events. It is configured by HOLDFAST_*
+// variables; docs/operations.md lists them.
+package main
+
+import (
+	"os"
+
+	"github.com/holdfast-run/holdfast/internal/app"
+	"github.com/holdfast-run/holdfast/internal/config"
+	"github.com/holdfast-run/holdfast/internal/telemetry/export"
+)
+
+// version is set by the build.
+var version = "dev"
+
+func main() {
+	os.Exit(app.Main("worker", version, export.FromEnv, func(c config.Config) app.Roles {
+		return app.Roles{Worker: true, Recorder: c.Recorder.Or(true)}
+	}))
+}

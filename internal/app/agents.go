@@ -1,0 +1,314 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/httpapi"
+	"github.com/holdfast-run/holdfast/internal/model"
+	"github.com/holdfast-run/holdfast/internal/model/openai"
+	"github.com/holdfast-run/holdfast/internal/model/scripted"
+	"github.com/holdfast-run/holdfast/internal/runtime"
+	"github.com/holdfast-run/holdfast/internal/tool"
+	"github.com/holdfast-run/holdfast/internal/tool/builtin"
+	"github.com/holdfast-run/holdfast/internal/tool/mcptool"
+)
+
+// agents turns agent files into models and tools. It is what the runtime and
+// the API know of agent files.
+type agents struct {
+	source agent.Source
+	opt    agent.Options
+	// dir is where paths in agent files start, "" for none.
+	dir string
+	// keys says whether the environment's keys of model providers may be used.
+	keys    bool
+	hosted  bool
+	memory  tool.MemoryStore
+	log     *slog.Logger
+	version string
+	client  *http.Client
+
+	mu     sync.Mutex // guards models
+	models map[*agent.ModelSettings]builtModel
+}
+
+type builtModel struct {
+	model model.Model
+	info  runtime.ModelInfo
+}
+
+var (
+	_ runtime.Agents      = (*agents)(nil)
+	_ httpapi.AgentSource = (*agents)(nil)
+)
+
+// Load implements [runtime.Agents].
+func (a *agents) Load(ctx context.Context, _, ref string) (string, string, error) {
+	name, src, err := a.source.Load(ctx, ref)
+	return name, string(src), err
+}
+
+// Parse implements [runtime.Agents].
+func (a *agents) Parse(name, source string) (*agent.Team, error) {
+	return agent.Parse(name, []byte(source), a.opt)
+}
+
+// List implements [httpapi.AgentSource].
+func (a *agents) List(ctx context.Context, _ string) ([]httpapi.AgentInfo, error) {
+	list, err := a.source.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]httpapi.AgentInfo, len(list))
+	for i, s := range list {
+		out[i] = httpapi.AgentInfo{Name: s.Name, Description: s.Description, Multi: s.Multi, Problem: s.Problem}
+	}
+	return out, nil
+}
+
+// Describe implements [httpapi.AgentSource].
+func (a *agents) Describe(ctx context.Context, _, name string, asList bool) (json.RawMessage, error) {
+	name, src, err := a.source.Load(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	team, err := agent.Parse(name, src, a.opt)
+	if err != nil {
+		return nil, err
+	}
+	if asList {
+		return team.MarshalAgentList()
+	}
+	return json.Marshal(team)
+}
+
+// notOffered are the keys that the loader knows and this program does nothing
+// with: refused by name, so that nobody believes they had an effect.
+var notOffered = map[string]string{
+	"agent.fallback":                  "name one model that is reachable",
+	"agent.add_description_parameter": "",
+	"toolset.defer":                   "list the tools that are needed under `tools`",
+	"toolset.model":                   "",
+	"toolset:api":                     "put the endpoint behind an MCP server",
+	"toolset:openapi":                 "put the API behind an MCP server",
+	"toolset:a2a":                     "put the agent behind an MCP server",
+	"toolset:user_prompt":             "let the agent ask in its answer",
+}
+
+// maxModels bounds the cache of built models.
+const maxModels = 1024
+
+// Model implements [runtime.Agents]. A model holds nothing of a conversation, so
+// one serves all sessions of the same parsed file.
+func (a *agents) Model(_ context.Context, tenant string, _ *agent.Team, m *agent.ModelSettings) (model.Model, runtime.ModelInfo, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if b, ok := a.models[m]; ok {
+		return b.model, b.info, nil
+	}
+	built, err := a.buildModel(tenant, m)
+	if err != nil {
+		return nil, runtime.ModelInfo{}, err
+	}
+	b := builtModel{model: built}
+	if len(a.models) >= maxModels {
+		clear(a.models)
+	}
+	a.models[m] = b
+	return b.model, b.info, nil
+}
+
+func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model, error) {
+	cfg := model.Config{
+		Provider: m.Provider, Model: m.Model, BaseURL: m.BaseURL,
+		Temperature: m.Temperature, TopP: m.TopP, FrequencyPenalty: m.FrequencyPenalty, PresencePenalty: m.PresencePenalty,
+		MaxTokens: m.MaxTokens, ParallelToolCalls: m.ParallelToolCalls, ProviderOpts: m.ProviderOpts, TrackUsage: m.TrackUsage,
+		BaseDir: a.dir,
+	}
+	if m.ThinkingBudget != nil {
+		cfg.ThinkingBudget = string(*m.ThinkingBudget)
+	}
+	if m.Kind == "scripted" {
+		return scripted.New(cfg, scripted.Options{})
+	}
+	alias, ok := openai.Aliases[m.Kind]
+	if !ok {
+		return nil, holdfast.Errorf(holdfast.CodeNotOffered, "models of provider %q are not offered in this deployment; offered: %s, scripted", m.Kind, strings.Join(openai.AliasNames(), ", "))
+	}
+	if !m.NoToken {
+		name := m.TokenKey
+		if name == "" {
+			name = alias.KeyName
+		}
+		key, err := a.secret(tenant, name)
+		if err != nil {
+			return nil, err
+		}
+		cfg.APIKey = key
+	}
+	if m.APIType != "" {
+		opts := map[string]any{}
+		for k, v := range cfg.ProviderOpts {
+			opts[k] = v
+		}
+		opts["api_type"] = m.APIType
+		cfg.ProviderOpts = opts
+	}
+	return openai.New(cfg, openai.Options{HTTPClient: a.client})
+}
+
+// secret returns the value of a tenant's secret.
+func (a *agents) secret(tenant, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	if !a.keys {
+		return "", holdfast.Errorf(holdfast.CodeModelAuth, "the secret %s of tenant %q is not known: this deployment does not use keys of the worker's environment (HOLDFAST_MODEL_KEYS_FROM_ENV)", name, tenant)
+	}
+	value := os.Getenv(name)
+	if value == "" {
+		return "", holdfast.Errorf(holdfast.CodeModelAuth, "the key %s is not set: put it into the environment, or use a model that needs none", name)
+	}
+	return value, nil
+}
+
+// Toolset implements [runtime.Agents].
+func (a *agents) Toolset(_ context.Context, _ holdfast.SessionRef, team *agent.Team, ag *agent.Agent, t *agent.Toolset) (tool.Toolset, error) {
+	if a.hosted && t.NeedsSandbox() {
+		return nil, holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: toolset %q touches the machine of the worker, and no sandbox is configured", t.Type)
+	}
+	shell := builtin.ShellOptions{Dir: a.dir, Env: t.Env, InheritEnv: !a.hosted}
+	switch t.Type {
+	case "think":
+		return builtin.NewThink(), nil
+	case "todo":
+		if t.Shared {
+			return builtin.NewTodo("todo"), nil
+		}
+		return builtin.NewTodo("todo:" + ag.Name), nil
+	case "memory":
+		return builtin.NewMemory(a.memory, strings.TrimSuffix(strings.TrimSuffix(team.Name, ".yml"), ".yaml")+"/"+ag.Name), nil
+	case "mcp":
+		return a.mcp(t)
+	case "fetch":
+		o := builtin.FetchOptions{Version: a.version}
+		if t.Timeout != nil {
+			o.Timeout = time.Duration(*t.Timeout) * time.Second
+		}
+		return builtin.NewFetch(o), nil
+	case "shell":
+		return builtin.NewShell(shell), nil
+	case "script":
+		list, err := scripts(t)
+		if err != nil {
+			return nil, err
+		}
+		return builtin.NewScripts(list, shell)
+	case "filesystem":
+		return a.filesystem(t, shell)
+	}
+	return nil, holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: toolset %q", t.Type)
+}
+
+// scripts reads the scripts of a toolset into the form that the tool takes.
+func scripts(t *agent.Toolset) (map[string]builtin.Script, error) {
+	out := map[string]builtin.Script{}
+	for name, s := range t.Shell {
+		args := map[string]json.RawMessage{}
+		raw, err := json.Marshal(s.Args)
+		if err == nil {
+			err = json.Unmarshal(raw, &args)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("arguments of script %s: %w", name, err)
+		}
+		out[name] = builtin.Script{
+			Cmd: s.Cmd, Description: s.Description, Args: args, Required: s.Required, Env: s.Env, WorkingDir: s.WorkingDir,
+		}
+	}
+	return out, nil
+}
+
+func (a *agents) filesystem(t *agent.Toolset, shell builtin.ShellOptions) (tool.Toolset, error) {
+	dir := a.dir
+	if dir == "" {
+		var err error
+		if dir, err = os.Getwd(); err != nil {
+			return nil, fmt.Errorf("working directory: %w", err)
+		}
+	}
+	o := builtin.FilesystemOptions{Dir: dir, IgnoreVCS: t.IgnoreVCS == nil || *t.IgnoreVCS, MayAdd: !a.hosted, Shell: shell}
+	for _, e := range t.PostEdit {
+		o.PostEdit = append(o.PostEdit, builtin.PostEdit{Path: e.Path, Cmd: e.Cmd})
+	}
+	return builtin.NewFilesystem(o)
+}
+
+func (a *agents) mcp(t *agent.Toolset) (tool.Toolset, error) {
+	env, err := a.expand(t.Env)
+	if err != nil {
+		return nil, err
+	}
+	cfg := mcptool.Config{
+		Name: t.Name, Command: t.Command, Args: t.Args, Env: env, Dir: a.dir,
+		Tools: t.Tools, Instruction: t.Instruction,
+	}
+	if t.Remote != nil {
+		cfg.URL, cfg.Transport = t.Remote.URL, t.Remote.TransportType
+		if cfg.Headers, err = a.expand(t.Remote.Headers); err != nil {
+			return nil, err
+		}
+		if cfg.Transport == "streamable-http" {
+			cfg.Transport = mcptool.TransportStreamable
+		}
+	}
+	if cfg.Name == "" {
+		cfg.Name = t.MCP
+	}
+	if cfg.Name == "" && cfg.Command != "" {
+		cfg.Name = fmt.Sprintf("mcp:%s", cfg.Command)
+	}
+	if cfg.Name == "" {
+		cfg.Name = "mcp:" + cfg.URL
+	}
+	if cfg.Command != "" && a.hosted {
+		return nil, holdfast.Errorf(holdfast.CodeNotOffered, "MCP servers by command need a sandbox, and this deployment has none")
+	}
+	return mcptool.New(cfg, mcptool.Options{Logger: a.log, InheritEnv: !a.hosted, Version: a.version})
+}
+
+// reference is how an agent file names a secret.
+var reference = regexp.MustCompile(`\$\{(?:env\.)?([A-Za-z_][A-Za-z0-9_]*)\}`)
+
+// expand replaces ${env.NAME} by the secret of that name.
+func (a *agents) expand(in map[string]string) (map[string]string, error) {
+	if len(in) == 0 {
+		return nil, nil
+	}
+	out := make(map[string]string, len(in))
+	for k, v := range in {
+		var missing error
+		out[k] = reference.ReplaceAllStringFunc(v, func(m string) string {
+			value, err := a.secret("", reference.FindStringSubmatch(m)[1])
+			if err != nil {
+				missing = err
+			}
+			return value
+		})
+		if missing != nil {
+			return nil, fmt.Errorf("%s: %w", k, missing)
+		}
+	}
+	return out, nil
+}
