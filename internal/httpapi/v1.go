@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -99,6 +101,7 @@ func (a *API) v1(mux *http.ServeMux) {
 	a.runRoutes(api)
 	a.agentRoutes(api)
 	a.eventRoutes(mux, api)
+	open(api.OpenAPI())
 	// The document is made once and never changes.
 	a.spec = sync.OnceValues(api.OpenAPI().YAML)
 	asJSON := sync.OnceValues(func() ([]byte, error) { return json.Marshal(api.OpenAPI()) })
@@ -157,4 +160,23 @@ func (p SessionPath) ref(ctx context.Context) holdfast.SessionRef {
 // KeyHeader is the part of inputs that makes a request idempotent.
 type KeyHeader struct {
 	Key string `header:"Idempotency-Key" maxLength:"255" doc:"Makes the request safe to repeat: the same key with the same body has its effect once and gets the same answer, with another body it is refused with 422."`
+}
+
+// requests are the schemas of bodies that are sent to us: in them a member that
+// is not known is a mistake. Answers may get new members at any time.
+var requests = []string{"NewSession", "NewRun", "Decision", "MessageIn", "ContentPart", "ImageURL"}
+
+// open says in the description that answers may grow, and takes from reading
+// routes the refusal that only a used key gets.
+func open(doc *huma.OpenAPI) {
+	for name, schema := range doc.Components.Schemas.Map() {
+		if schema.Type == huma.TypeObject && !slices.Contains(requests, name) {
+			schema.AdditionalProperties = true
+		}
+	}
+	for _, item := range doc.Paths {
+		if item.Get != nil {
+			delete(item.Get.Responses, strconv.Itoa(http.StatusUnprocessableEntity))
+		}
+	}
 }
