@@ -71,13 +71,12 @@ func BenchmarkRecord(b *testing.B) {
 	})
 }
 
-// BenchmarkRead reads a session of 100,000 events, as recorded (two events a
-// chunk) and compacted, and its last 50 events.
+// BenchmarkRead reads a session of 100,000 events as recorded, 200 a chunk, and
+// compacted.
 func BenchmarkRead(b *testing.B) {
 	s := open(b, testenv.Postgres(b, testenv.PostgresDurable))
 	load := eventstest.NewLoad("read", 1)
 	for range 500 {
-		// 100 chunks of two events for each batch of the stream.
 		if err := s.Record(b.Context(), load.Next(200)); err != nil {
 			b.Fatal(err)
 		}

@@ -5,7 +5,8 @@
 // server's synchronous_commit says. Nothing is retried in silence: a lost
 // connection, a full pool, a server that shuts down are errors with
 // CodeUnavailable, and the caller knows best whether to come again. No statement
-// runs for longer than 30 s, unless the DSN has a statement_timeout of its own.
+// runs for longer than 30 s, unless the DSN has a statement_timeout of its own,
+// and no transaction for longer than 40 s.
 //
 // Each transaction names the tenant for which it acts, and row level security,
 // forced for the owner of the tables too, keeps it there. Superusers pass by it:
@@ -37,8 +38,8 @@ const (
 	// idleTimeout ends a transaction whose process froze, so that it does not keep
 	// other recorders from the cursor.
 	idleTimeout = "10s"
-	// callTimeout is when a call gives up on a server that does not even answer
-	// that a statement timed out.
+	// callTimeout is when a transaction is given up, also on a server that does not
+	// even answer that a statement timed out.
 	callTimeout = 40 * time.Second
 	// everyone is the tenant of a transaction that acts for all of them.
 	everyone = "*"

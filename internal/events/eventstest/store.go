@@ -42,6 +42,7 @@ func Store(t *testing.T, open func(t *testing.T) events.Store) {
 		{"orphans", testOrphans},
 		{"a canceled context", testCanceled},
 		{"two recorders", testTwoRecorders},
+		{"two streams", testTwoStreams},
 		{"record, read and compact at once", testAtOnce},
 		{"long session", testLong},
 		{"random operations against a model", testRandom},

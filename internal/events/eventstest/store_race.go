@@ -64,6 +64,45 @@ func testTwoRecorders(t *testing.T, a *archive) {
 	}
 }
 
+// testTwoStreams records two streams at once; they do not get in each other's way.
+func testTwoStreams(t *testing.T, a *archive) {
+	const batches = 30
+	var wg sync.WaitGroup
+	var stories []*story
+	for i := range 2 {
+		s, gone := newStory(t, ref(fmt.Sprintf("s%d", i)), 0), newStory(t, ref(fmt.Sprintf("gone%d", i)), 0)
+		fork := newFork(t, ref(fmt.Sprintf("fork%d", i)), 0, gone.ref.Session, 1)
+		s.deltas(2*batches - 1)
+		gone.deltas(1).add(t, &holdfast.SessionDeletedEvent{})
+		fork.add(t, &holdfast.SessionDeletedEvent{})
+		stories = append(stories, s)
+		wg.Go(func() {
+			for n := range batches {
+				b := events.Batch{Stream: fmt.Sprintf("EVENTS-%d", i), From: uint64(n), To: uint64(n + 1)}
+				b.Sessions = []events.SessionEvents{s.part(2*n, 2*n+2)}
+				switch n {
+				case 3:
+					b.Sessions = append(b.Sessions, gone.part(0, 2), fork.part(0, 1))
+				case 5:
+					b.Sessions = append(b.Sessions, gone.part(2, 3))
+				case 7:
+					b.Sessions = append(b.Sessions, fork.part(1, 2))
+				}
+				if err := a.Record(t.Context(), b); err != nil {
+					t.Errorf("Record: %v", err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for i, s := range stories {
+		a.holds(t, s)
+		sameEvents(t, a.read(t, ref(fmt.Sprintf("gone%d", i))), nil)
+		sameEvents(t, a.read(t, ref(fmt.Sprintf("fork%d", i))), nil)
+	}
+}
+
 // testAtOnce reads and compacts a session while it is being recorded. Readers
 // see a log without gaps that only grows, and a row that is its projection.
 func testAtOnce(t *testing.T, a *archive) {
