@@ -13,7 +13,11 @@ import (
 // memory. An event of Holdfast has 512 KiB at most, a line of it a little more.
 const maxEvent = 16 << 20
 
-var errEventTooLong = errors.New("an event of the stream is too long")
+// errFormat is wrapped by errors that say that this is no event stream of ours:
+// to read it once more would not help.
+var errFormat = errors.New("the stream cannot be read")
+
+var errEventTooLong = fmt.Errorf("%w: an event is too long", errFormat)
 
 // sseReader reads server-sent events (WHATWG HTML, section 9.2).
 type sseReader struct {
@@ -60,7 +64,7 @@ func (s *sseReader) next(beat func()) (seq uint64, data []byte, err error) {
 			s.data = append(s.data, value...)
 		case "id":
 			if seq, err = strconv.ParseUint(string(value), 10, 64); err != nil {
-				return 0, nil, fmt.Errorf("an id of the stream is not a number: %q", value)
+				return 0, nil, fmt.Errorf("%w: an id is not a number: %q", errFormat, value)
 			}
 		}
 	}

@@ -97,7 +97,7 @@ func (c *Client) connection(ctx context.Context, session string, at *uint64, fn 
 		if errors.Is(err, io.EOF) {
 			return false, nil
 		}
-		if errors.Is(err, errEventTooLong) {
+		if errors.Is(err, errFormat) {
 			return false, err
 		}
 		if err != nil {
