@@ -68,11 +68,27 @@ func MarshalEvent(e Event) ([]byte, error) {
 // MarshalPayload returns the JSON object of the event's own members, the form
 // in which the log stores it.
 func MarshalPayload(e Event) ([]byte, error) {
-	p, err := json.Marshal(e.payload())
-	if err != nil {
+	switch e := e.(type) { // nearly all events of a log are of these types
+	case *AgentChoiceEvent:
+		return contentPayload(e.Content), nil
+	case *AgentChoiceReasoningEvent:
+		return contentPayload(e.Content), nil
+	case *UnknownEvent:
+		return e.Payload, nil
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // the log is no web page; code and markup stay short
+	if err := enc.Encode(e.payload()); err != nil {
 		return nil, fmt.Errorf("encode event %s: %w", e.EventType(), err)
 	}
-	return p, nil
+	return bytes.TrimRight(b.Bytes(), "\n"), nil
+}
+
+func contentPayload(content string) []byte {
+	dst := make([]byte, 0, len(content)+16)
+	dst = append(dst, `{"content":`...)
+	return append(appendJSONString(dst, content), '}')
 }
 
 // AppendWire appends the wire form of an event to dst: an object with type,
@@ -158,16 +174,18 @@ func UnmarshalPayload(typ, agent string, payload []byte) (Event, error) {
 // KnownType reports whether this version has a struct for the type.
 func KnownType(typ string) bool { _, ok := registry[typ]; return ok }
 
-// appendJSONString appends s as a JSON string. Names are nearly always plain
-// ASCII, which needs no escaping and no allocation.
+// appendJSONString appends s as a JSON string. Names and most of a model's words
+// are plain ASCII, which needs no escaping and no allocation.
 func appendJSONString(dst []byte, s string) []byte {
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			q, err := json.Marshal(s)
-			if err != nil { // a string always marshals
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' {
+			var b bytes.Buffer
+			enc := json.NewEncoder(&b)
+			enc.SetEscapeHTML(false)
+			if err := enc.Encode(s); err != nil { // a string always encodes
 				panic(err)
 			}
-			return append(dst, q...)
+			return append(dst, bytes.TrimRight(b.Bytes(), "\n")...)
 		}
 	}
 	dst = append(dst, '"')
