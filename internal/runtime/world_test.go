@@ -57,7 +57,7 @@ func newWorld(t *testing.T, agentFile string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 		defer cancel()
 		if err := w.srv.Stop(ctx); err != nil {
 			t.Error(err)
@@ -128,7 +128,7 @@ func (b *mortalBus) Append(ctx context.Context, s holdfast.SessionRef, prev uint
 	}
 	b.once.Do(func() { b.die(); close(b.dead) })
 	b.left.Store(0)
-	return 0, errors.Join(errDead, err)
+	return 0, errors.Join(errDead, events.ErrBusClosed, err)
 }
 
 // start runs a worker; frames ≥ 0 says after how many it dies, before storing
