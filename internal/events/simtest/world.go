@@ -62,6 +62,7 @@ type Stats struct {
 	Crashes   int // of workers in the middle of writing
 	Recorders int // lives of recorders
 	Restarts  int // of the server
+	Frozen    int // workers that were stopped for a while
 }
 
 // Add sums up.
@@ -75,6 +76,7 @@ func (s *Stats) Add(o Stats) {
 	s.Crashes += o.Crashes
 	s.Recorders += o.Recorders
 	s.Restarts += o.Restarts
+	s.Frozen += o.Frozen
 }
 
 // Stats returns what has happened so far.
@@ -170,7 +172,11 @@ type process struct {
 }
 
 func (w *World) newProcess(ctx context.Context, name string) (*process, error) {
-	nc, err := nats.Connect("", append(natsbus.Options(name, nil), nats.InProcessServer(w))...)
+	return w.newProcessThrough(ctx, name, w)
+}
+
+func (w *World) newProcessThrough(ctx context.Context, name string, dial nats.InProcessConnProvider) (*process, error) {
+	nc, err := nats.Connect("", append(natsbus.Options(name, nil), nats.InProcessServer(dial))...)
 	if err != nil {
 		return nil, err
 	}
@@ -188,14 +194,18 @@ func (p *process) crash() {
 	p.bus.Close()
 }
 
-// Run simulates and checks.
-func (w *World) Run() {
-	w.startServer()
+func (w *World) openStore() {
 	var err error
 	w.store, err = sqlitestore.Open(context.Background(), filepath.Join(w.dir, "log.db"), sqlitestore.Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// Run simulates writers, readers and recorders, and checks.
+func (w *World) Run() {
+	w.startServer()
+	w.openStore()
 	defer w.store.Close()
 	defer w.stopServer()
 
