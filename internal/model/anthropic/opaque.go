@@ -50,11 +50,12 @@ func (m *Model) order(msg *holdfast.Message) []block {
 	kept := m.opaque(msg)
 	out := make([]block, 0, len(kept)+1+len(msg.ToolCalls))
 	// Somebody may have changed the text; then its pieces cannot be told apart.
-	total := 0
+	total, broken := 0, false
 	for i := range kept {
 		total += kept[i].Bytes
+		broken = broken || kept[i].Bytes < 0 || kept[i].Bytes > 0 && kept[i].Type != "text"
 	}
-	whole := total != len(msg.Content)
+	whole := broken || total != len(msg.Content)
 	rest := msg.Content
 	used := make([]bool, len(msg.ToolCalls))
 	for _, b := range kept {
