@@ -62,6 +62,7 @@ func crash(t *testing.T, base *world, s *scenario, n int, before bool, want stri
 	}
 	evs := w.events(ref(name))
 	checkLog(t, evs)
+	verify(t, ref(name), evs)
 	w.agents.tools.mu.Lock()
 	defer w.agents.tools.mu.Unlock()
 	repeats := int(w.repeats.Load())

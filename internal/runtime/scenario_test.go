@@ -197,6 +197,7 @@ func TestScenarios(t *testing.T) {
 			}
 			// What the owner believed is what the log says.
 			checkLog(t, w.events(ref("s")))
+			verify(t, ref("s"), w.events(ref("s")))
 		})
 	}
 }
@@ -219,5 +220,14 @@ func checkLog(t *testing.T, evs []events.Envelope) {
 			t.Fatalf("payload of seq %d is no JSON object: %s", e.Seq, e.Payload)
 		}
 		epoch = e.Epoch
+	}
+}
+
+// verify judges a log by the rules of package events.
+func verify(t *testing.T, ref holdfast.SessionRef, evs []events.Envelope) {
+	t.Helper()
+	v := events.NewVerifier(ref, func(bad events.Violation) { t.Error(bad) })
+	for i := range evs {
+		v.Event(&evs[i])
 	}
 }
