@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -143,7 +144,7 @@ func cutter(t *testing.T, target string, bytes *atomic.Int64) *httptest.Server {
 	}
 	p := httputil.NewSingleHostReverseProxy(u)
 	p.FlushInterval = -1
-	p.ErrorLog = nil
+	p.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // it breaks on purpose
 	p.ModifyResponse = func(r *http.Response) error {
 		if strings.Contains(r.Header.Get("Content-Type"), "event-stream") {
 			r.Body = &cutBody{r.Body, bytes.Load()}

@@ -35,7 +35,6 @@ type owner struct {
 	store events.Store
 	gate  chan struct{}
 
-	mu       sync.Mutex
 	sessions map[holdfast.SessionRef]*played
 }
 

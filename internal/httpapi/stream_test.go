@@ -184,12 +184,30 @@ func TestResumeFromAnyEvent(t *testing.T) {
 	_, body := w.call("GET", "/v1/sessions/"+id+"/events?until=idle", "")
 	all := readEvents(t, strings.NewReader(body), nil)
 	gapless(t, all, 1)
-	for after := range len(all) {
+	for after := range len(all) + 1 {
 		_, body := w.call("GET", "/v1/sessions/"+id+"/events?until=idle&after=0", "", "Last-Event-ID", fmt.Sprint(after))
 		rest := readEvents(t, strings.NewReader(body), nil)
 		gapless(t, rest, uint64(after)+1)
 		if len(rest) != len(all)-after {
 			t.Fatalf("after %d: %d events, want %d", after, len(rest), len(all)-after)
+		}
+	}
+}
+
+// A stream that waits for a run that has finished ends.
+func TestUntilAnOldRun(t *testing.T) {
+	w := newWorld(t)
+	id := w.newSession()
+	run := w.startRun(id, "hello")
+	_, body := w.call("GET", "/v1/sessions/"+id+"/events?until="+run, "")
+	all := readEvents(t, strings.NewReader(body), nil)
+	if last := all[len(all)-1]; last.Type != "run_finished" {
+		t.Fatalf("the stream ends with %s", last.Type)
+	}
+	for _, after := range []int{len(all), len(all) + 1} {
+		_, body = w.call("GET", fmt.Sprintf("/v1/sessions/%s/events?until=%s&after=%d", id, run, after), "")
+		if rest := readEvents(t, strings.NewReader(body), nil); len(rest) != len(all)+1-after {
+			t.Errorf("behind the run: %v", rest)
 		}
 	}
 }
@@ -303,7 +321,7 @@ func TestListShowsWhatThisProcessDid(t *testing.T) {
 	defer release()
 	id := w.newSession()
 	list := func() string { _, b := w.call("GET", "/api/sessions", ""); return b }
-	if got := list(); strings.Index(got, id) < 0 || strings.Index(got, id) > strings.Index(got, old) {
+	if got := list(); !strings.Contains(got, id) || strings.Index(got, id) > strings.Index(got, old) {
 		t.Errorf("the new session is not first in the list: %s", got)
 	}
 	w.mustCall("DELETE", "/api/sessions/"+old, "", nil)
@@ -353,13 +371,18 @@ func TestSlowClientIsCut(t *testing.T) {
 	// It asks and never reads.
 	fmt.Fprintf(conn, "GET /v1/sessions/%s/events HTTP/1.1\r\nHost: x\r\n\r\n", id)
 	w.until("all runs to finish", func() bool {
-		log := w.stored(id)
-		return log[len(log)-1].Type == holdfast.TypeSessionParked
+		finished := 0
+		for _, e := range w.stored(id) {
+			if e.Type == holdfast.TypeRunFinished {
+				finished++
+			}
+		}
+		return finished == 30
 	})
 	resp := w.open(t.Context(), "GET", "/v1/sessions/"+id+"/events?wait=false", "")
 	n, err := io.Copy(io.Discard, resp.Body)
 	resp.Body.Close()
-	if err != nil || n < 20<<20 {
+	if err != nil || n < 10<<20 {
 		t.Fatalf("another reader got %d bytes: %v", n, err)
 	}
 	w.until("the slow client to be cut", func() bool { return w.api.LiveFeeds() == 0 })

@@ -56,7 +56,7 @@ func (a *API) eventRoutes(mux *http.ServeMux, api huma.API) {
 		[]*huma.Param{
 			session,
 			param("after", "query", "Sequence number of the last event that is not wanted. Default 0: from the beginning.", num),
-			param("until", "query", "Where the stream ends: run (when the next run has finished), idle (when the session waits for somebody and nothing runs), or the id of a run. Default: never.", str),
+			param("until", "query", "Where the stream ends: run (when the next run has finished), idle (when the session waits for somebody and nothing runs, at once if it does so now), or the id of a run (when it has finished, at the latest when the session is idle). Default: never.", str),
 			param("wait", "query", "false ends the stream with the event that is the newest one now.", boolean),
 			param("Last-Event-ID", "header", "As after, and wins over it: browsers send it when they reconnect.", num),
 		}, http.StatusNotFound, http.StatusGone)
@@ -135,6 +135,11 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 				return err
 			}
 		}
+		over, err := a.over(ctx, ref, q)
+		if err != nil {
+			return err
+		}
+		q.wait = !over
 	} else if err := a.checkCursor(ctx, ref, q.after); err != nil {
 		return err
 	}
@@ -205,11 +210,61 @@ func (s *eventSink) event(it *item) (done bool, err error) {
 	case holdfast.TypeSessionDeleted:
 		return true, err
 	case holdfast.TypeRunFinished:
-		return s.until == "run" || s.until != "" && s.until == it.run, err
+		return s.until == untilRun || s.until != "" && s.until == it.run, err
 	case holdfast.TypeSessionParked:
-		return s.until == "idle", err
+		ended, perr := s.parked(it.line)
+		return ended, errors.Join(err, perr)
 	}
 	return false, err
+}
+
+// Values of until that are no ids of runs.
+const (
+	untilRun  = "run"
+	untilIdle = "idle"
+)
+
+// parked reports whether a session_parked ends the stream: any for those who
+// wait for the session, an idle one for those who wait for a run, since then no
+// run is active or queued.
+func (s *eventSink) parked(line []byte) (bool, error) {
+	if s.until == "" || s.until == untilRun {
+		return false, nil
+	}
+	ev, err := holdfast.UnmarshalEvent(line)
+	if err != nil {
+		return false, err
+	}
+	p, ok := ev.(*holdfast.SessionParkedEvent)
+	return ok && (s.until == untilIdle || p.Waiting == events.WaitingIdle), nil
+}
+
+// over reports whether what a stream behind after waits for has come before.
+func (a *API) over(ctx context.Context, ref holdfast.SessionRef, q eventQuery) (bool, error) {
+	if q.after == 0 || q.until == "" || q.until == untilRun {
+		return false, nil
+	}
+	st, err := a.cfg.Bus.Last(ctx, ref)
+	if errors.Is(err, events.ErrNoFrame) {
+		info, err := a.cfg.Store.Session(ctx, ref)
+		if err != nil {
+			return false, unavailable(err)
+		}
+		parked := info.Status == events.StatusIdle || q.until == untilIdle && info.Status == events.StatusWaiting
+		return parked && info.Worker == "" && q.after >= info.Head.Seq, nil
+	}
+	if err != nil {
+		return false, unavailable(err)
+	}
+	frame, err := events.DecodeFrame(st.Data)
+	if err != nil {
+		return false, fmt.Errorf("read the end of %s: %w", ref, err)
+	}
+	last := frame.Events[len(frame.Events)-1]
+	if last.Type != holdfast.TypeSessionParked || q.after < last.Seq {
+		return false, nil
+	}
+	return (&eventSink{until: q.until}).parked(last.AppendWire(nil, ref.Session))
 }
 
 // oneEvent answers one event, whole.

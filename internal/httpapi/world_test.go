@@ -90,19 +90,42 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 // say so.
 func record(ctx context.Context, t testing.TB, bus *natsbus.Bus, f *faults) {
 	stream := bus.Streams()[0]
-	var at uint64
-	err := bus.Frames(ctx, stream, 0, func(fr recorder.Frame) error {
-		f.waitRecorder(ctx)
-		frame, err := events.DecodeFrame(fr.Data)
-		if err != nil {
-			return err
+	frames := make(chan recorder.Frame)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		err := bus.Frames(ctx, stream, 0, func(fr recorder.Frame) error {
+			select {
+			case frames <- fr:
+				return nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		})
+		if err != nil && ctx.Err() == nil {
+			t.Errorf("recorder: %v", err)
 		}
-		err = f.Store.Record(ctx, events.Batch{Stream: stream, From: at, To: fr.Pos, Sessions: []events.SessionEvents{{Session: fr.Session, Events: frame.Events}}})
-		at = fr.Pos
-		return err
 	})
-	if err != nil && ctx.Err() == nil {
-		t.Errorf("recorder: %v", err)
+	var at uint64
+	for {
+		f.waitRecorder(ctx)
+		var fr recorder.Frame
+		select {
+		case <-ctx.Done():
+			return
+		case fr = <-frames:
+		}
+		frame, err := events.DecodeFrame(fr.Data)
+		if err == nil {
+			err = f.Store.Record(ctx, events.Batch{Stream: stream, From: at, To: fr.Pos, Sessions: []events.SessionEvents{{Session: fr.Session, Events: frame.Events}}})
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				t.Errorf("recorder: %v", err)
+			}
+			return
+		}
+		at = fr.Pos
 	}
 }
 
