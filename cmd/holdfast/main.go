@@ -50,7 +50,7 @@ func execute(ctx context.Context, args []string) int {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w\nsee: %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(devCommand(), runCommand(), migrateCommand(), agentCommand(), healthcheckCommand(), versionCommand())
+	root.AddCommand(devCommand(), runCommand(), migrateCommand(), verifyCommand(), agentCommand(), healthcheckCommand(), versionCommand())
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {

@@ -96,3 +96,38 @@ func healthcheckCommand() *cobra.Command {
 		},
 	}
 }
+
+func verifyCommand() *cobra.Command {
+	var o app.VerifyOptions
+	c := &cobra.Command{
+		Use:   "verify",
+		Short: "Check every rule of the log by reading it alone",
+		Long: `Read sessions from the database and the bus of the configuration (HOLDFAST_*
+variables, or --data for the folder of "holdfast dev") and print every rule that
+a log breaks: session, sequence number, rule. Exit code 1 says that there are some.`,
+		Args: cobra.NoArgs,
+	}
+	data := c.Flags().String("data", "", "folder of the data (default .data)")
+	c.Flags().StringVar(&o.Only.Tenant, "tenant", "default", "tenant of --session")
+	c.Flags().StringVar(&o.Only.Session, "session", "", "verify this session only (default: all sessions of all tenants)")
+	c.Flags().BoolVar(&o.ArchiveOnly, "archive-only", false, "read the database alone, not what is still on the bus")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := overrides{"HOLDFAST_DATA": data}.load(os.Environ())
+		if err != nil {
+			return &exitError{exitUsage, err}
+		}
+		if o.Only.Session == "" {
+			o.Only.Tenant = ""
+		}
+		r, err := app.Verify(c.Context(), cfg, o, c.OutOrStdout())
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%d sessions, %d events, %d violations\n", r.Sessions, r.Events, r.Violations)
+		if r.Violations > 0 {
+			return &exitError{exitFailed, fmt.Errorf("%d rules are broken", r.Violations)}
+		}
+		return nil
+	}
+	return c
+}

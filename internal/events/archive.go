@@ -37,6 +37,9 @@ type Maintainer interface {
 	// Orphans returns at most limit sessions of all tenants that are running or
 	// queued and got no event for longer than olderThan, the oldest first.
 	Orphans(ctx context.Context, olderThan time.Duration, limit int) ([]SessionInfo, error)
+	// All returns at most limit rows of all tenants, deleted sessions too, in order
+	// of tenant and id, beginning after the given one (zero: from the first).
+	All(ctx context.Context, after holdfast.SessionRef, limit int) ([]SessionInfo, error)
 }
 
 // Chunk is a run of consecutive events of one session as a store keeps it.

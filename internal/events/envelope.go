@@ -36,7 +36,7 @@ func (e *Envelope) AppendWire(dst []byte, sessionID string) []byte {
 	dst = holdfast.AppendWire(dst, e.Type, e.Agent, sessionID, e.Payload)
 	dst = append(dst[:len(dst)-1], `,"seq":`...)
 	dst = appendUint(dst, e.Seq)
-	if e.Run != "" {
+	if e.Run != "" && !carriesRun(e.Type) {
 		dst = append(dst, `,"run":"`...)
 		dst = append(dst, e.Run...) // ids need no escaping: holdfast.ValidateID
 		dst = append(dst, '"')
@@ -44,6 +44,17 @@ func (e *Envelope) AppendWire(dst []byte, sessionID string) []byte {
 	dst = append(dst, `,"time":"`...)
 	dst = e.Time.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
 	return append(dst, `"}`...)
+}
+
+// carriesRun reports whether the type has a member run of its own; a second one
+// of that name would be refused by strict readers.
+func carriesRun(typ string) bool {
+	switch typ {
+	case holdfast.TypeCommandAccepted, holdfast.TypeRunQueued, holdfast.TypeRunStarted,
+		holdfast.TypeRunFinished, holdfast.TypeRunCanceled, holdfast.TypeRunContinued:
+		return true
+	}
+	return false
 }
 
 // Internal reports whether the type is machinery of ours, which clients of the

@@ -123,6 +123,12 @@ func (s *Store) Orphans(ctx context.Context, olderThan time.Duration, limit int)
 		time.Now().Add(-olderThan), limit)
 }
 
+// All implements [events.Maintainer].
+func (s *Store) All(ctx context.Context, after holdfast.SessionRef, limit int) ([]events.SessionInfo, error) {
+	return s.infos(ctx, everyone, "list all sessions", `SELECT `+rowColumns+` FROM sessions
+		WHERE (tenant, id) > ($1, $2) ORDER BY tenant, id LIMIT $3`, after.Tenant, after.Session, limit)
+}
+
 func (s *Store) infos(ctx context.Context, tenant, doing, query string, args ...any) ([]events.SessionInfo, error) {
 	var list []events.SessionInfo
 	err := s.send(ctx, tenant, doing, func(b *pgx.Batch) {

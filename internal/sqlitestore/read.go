@@ -118,6 +118,12 @@ func (s *Store) Orphans(ctx context.Context, olderThan time.Duration, limit int)
 		time.Now().Add(-olderThan).UnixMicro(), limit)
 }
 
+// All implements [events.Maintainer].
+func (s *Store) All(ctx context.Context, after holdfast.SessionRef, limit int) ([]events.SessionInfo, error) {
+	return s.infos(ctx, "list all sessions", `SELECT `+rowColumns+` FROM sessions
+		WHERE (tenant, id) > (?, ?) ORDER BY tenant, id LIMIT ?`, after.Tenant, after.Session, limit)
+}
+
 func (s *Store) infos(ctx context.Context, doing, query string, args ...any) ([]events.SessionInfo, error) {
 	rows, err := s.r.QueryContext(ctx, query, args...)
 	if err != nil {
