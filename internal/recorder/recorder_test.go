@@ -74,6 +74,18 @@ func (w *watched) Record(ctx context.Context, b events.Batch) error {
 	return err
 }
 
+// next waits for a record, or a moment: who records notes it after that.
+func (w *watched) next(ctx context.Context) {
+	w.mu.Lock()
+	changed := w.changed
+	w.mu.Unlock()
+	select {
+	case <-changed:
+	case <-time.After(time.Millisecond):
+	case <-ctx.Done():
+	}
+}
+
 // until waits until ok says yes, asking whenever something was recorded.
 func (w *watched) until(t *testing.T, what string, ok func(ctx context.Context) bool) {
 	t.Helper()

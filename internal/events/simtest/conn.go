@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"net"
 	"sync"
+
+	"github.com/nats-io/nats.go"
 )
 
 // gate is what the bytes of a process go through. While it is shut the process
@@ -33,6 +35,17 @@ func (g *gate) reopen() {
 	case <-g.open:
 	default:
 		close(g.open)
+	}
+}
+
+func (g *gate) isShut() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.open:
+		return false
+	default:
+		return true
 	}
 }
 
@@ -125,6 +138,11 @@ type dialer struct {
 }
 
 func (d dialer) InProcessConn() (net.Conn, error) {
+	if d.gate.isShut() {
+		// Who is stopped does not dial. (The library holds a lock while it does, on
+		// which the rest of the process would wait in a way that stops the bubble.)
+		return nil, nats.ErrNoServers
+	}
 	conn, err := d.world.InProcessConn()
 	if err != nil {
 		return nil, err

@@ -36,6 +36,9 @@ func (w *World) RunDispatch() {
 	for i := range 2 + rng.IntN(3) {
 		background.Go(func() { w.places(ctx, calm, i) })
 	}
+	if rng.IntN(4) == 0 {
+		clients.Go(func() { w.restarts(ctx) })
+	}
 	sent := make([][]string, len(w.sessions))
 	for i, ref := range w.sessions {
 		clients.Go(func() { sent[i] = w.client(ctx, ref) })
