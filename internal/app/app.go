@@ -343,7 +343,7 @@ func (p *program) startAPI(ag *agents) error {
 	}
 	api, err := httpapi.New(httpapi.Config{
 		Bus: p.bus, Store: p.store, Commands: p.bus, Agents: ag, Keys: keys,
-		Checks: p.checks(), Logger: p.log, Version: p.o.Version, MaxBody: int64(p.cfg.MaxBody),
+		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, MaxBody: int64(p.cfg.MaxBody),
 		AgentAliases: aliases,
 	})
 	if err != nil {

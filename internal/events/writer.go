@@ -116,11 +116,44 @@ func ReadTail(ctx context.Context, bus Bus, store HeadReader, ref holdfast.Sessi
 // Create writes the first frame of a session. It returns ErrConflict if the
 // session exists already.
 func Create(ctx context.Context, bus Bus, store HeadReader, ref holdfast.SessionRef, ev *holdfast.SessionCreatedEvent) error {
+	return create(ctx, bus, store, ref, ev, 0)
+}
+
+// ErrNoEvent: the log does not reach to that sequence number.
+var ErrNoEvent = errors.New("no such event in the log")
+
+// Fork writes the first frame of a session that continues another one of its
+// tenant after the event seq: by reference, nothing is copied. It fills in
+// ev's ForkOf and ForkSeq. It returns ErrConflict if the new session exists
+// already, ErrNoSession and ErrNoEvent if there is nothing to continue.
+func Fork(ctx context.Context, r *Reader, parent holdfast.SessionRef, seq uint64, id string, ev *holdfast.SessionCreatedEvent) error {
+	if seq == 0 {
+		return fmt.Errorf("fork %s: %w: 0", parent, ErrNoEvent)
+	}
+	var at Envelope
+	_, err := r.Read(ctx, parent, seq-1, func(e Envelope) error {
+		at = e
+		return errStop
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		return fmt.Errorf("fork %s: %w", parent, err)
+	}
+	if at.Seq != seq {
+		return fmt.Errorf("fork %s: %w: %d", parent, ErrNoEvent, seq)
+	}
+	ev.ForkOf, ev.ForkSeq = parent.Session, seq
+	ref := holdfast.SessionRef{Tenant: parent.Tenant, Session: id}
+	return create(ctx, r.Bus, r.Store, ref, ev, at.Epoch)
+}
+
+// create writes the first frame in an epoch that is not below what the session
+// inherits.
+func create(ctx context.Context, bus Bus, store HeadReader, ref holdfast.SessionRef, ev *holdfast.SessionCreatedEvent, epoch uint64) error {
 	payload, err := holdfast.MarshalPayload(ev)
 	if err != nil {
 		return err
 	}
-	env := Envelope{Seq: ev.ForkSeq + 1, Time: time.Now(), Type: ev.EventType(), V: 1, Payload: payload}
+	env := Envelope{Seq: ev.ForkSeq + 1, Epoch: epoch, Time: time.Now(), Type: ev.EventType(), V: 1, Payload: payload}
 	tail, err := ReadTail(ctx, bus, store, ref)
 	if err != nil {
 		return err
@@ -424,7 +457,7 @@ func (w *Writer) resolve(ctx context.Context, prev uint64, evs []Envelope, frame
 	}
 	first, last := evs[0], evs[len(evs)-1]
 	switch {
-	case info.Head.Seq == first.Seq-1, info.Head.Seq == 0 && prev == 0 && first.Epoch == 0:
+	case info.Head.Seq == first.Seq-1, info.Head.Seq == 0 && first.Type == holdfast.TypeSessionCreated:
 		return verdict{}, nil
 	case info.Head.Seq < first.Seq-1:
 		return verdict{}, fmt.Errorf("the store is behind: seq %d, want %d", info.Head.Seq, first.Seq-1)
@@ -438,8 +471,8 @@ func (w *Writer) resolve(ctx context.Context, prev uint64, evs []Envelope, frame
 // that this writer sent. Once claimed, an epoch has one writer; two claims of
 // the same epoch are told apart by the worker.
 func (w *Writer) ours(first Envelope, info SessionInfo) bool {
-	if first.Epoch == 0 {
-		return false
+	if first.Type == holdfast.TypeSessionCreated {
+		return false // nobody is the owner yet: another creation looks the same
 	}
 	return first.Type != holdfast.TypeSessionClaimed || info.Worker == w.worker
 }

@@ -61,6 +61,11 @@ type Config struct {
 	// Keys says which API key belongs to which tenant. Default: none, everybody is
 	// the default tenant.
 	Keys *tenant.Keyring
+	// Fresh, if not nil, waits until the store has everything that was in the log when
+	// it was called, or until ctx ends. Lists call it, for at most 100 ms, so that
+	// who has seen a run end also sees it in the list. Default: lists show what the
+	// store has.
+	Fresh func(ctx context.Context)
 	// Checks are what /readyz asks, all at once, for at most two seconds.
 	Checks []Check
 	// Logger gets failures, and at debug level every request. Default: none.

@@ -20,6 +20,9 @@ import (
 // createTimeout is how long a session may take to be stored.
 const createTimeout = 5 * time.Second
 
+// freshTimeout is how long a list waits for a store that is behind.
+const freshTimeout = 100 * time.Millisecond
+
 // errDeleted is in the chain of the error for a session that was deleted.
 var errDeleted = errors.New("the session was deleted")
 
@@ -70,7 +73,13 @@ func (a *API) create(ctx context.Context, ref holdfast.SessionRef, ev *holdfast.
 	// A client that hangs up must not leave it open whether the session exists.
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
 	defer cancel()
-	if err := events.Create(cctx, a.cfg.Bus, a.cfg.Store, ref, ev); err != nil {
+	var err error
+	if ev.ForkOf == "" {
+		err = events.Create(cctx, a.cfg.Bus, a.cfg.Store, ref, ev)
+	} else {
+		err = events.Fork(cctx, a.reader, holdfast.SessionRef{Tenant: ref.Tenant, Session: ev.ForkOf}, ev.ForkSeq, ref.Session, ev)
+	}
+	if err != nil {
 		if errors.Is(err, events.ErrConflict) {
 			return nil, err
 		}
@@ -104,6 +113,11 @@ func (a *API) ensure(ctx context.Context, ref holdfast.SessionRef) error {
 // list returns a page of the tenant's sessions, newest first, and what this
 // process did to them in the last moments included.
 func (a *API) list(ctx context.Context, tenantID string, p events.Page) ([]events.SessionInfo, error) {
+	if a.cfg.Fresh != nil {
+		fctx, cancel := context.WithTimeout(ctx, freshTimeout)
+		a.cfg.Fresh(fctx)
+		cancel()
+	}
 	rows, err := a.cfg.Store.Sessions(ctx, tenantID, p)
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("list sessions of %s: %w", tenantID, err))
@@ -260,5 +274,6 @@ func parsePageCursor(s string) (events.Page, error) {
 
 // sameCreation reports whether two requests would create the same session.
 func sameCreation(a, b *holdfast.SessionCreatedEvent) bool {
-	return a.ToolsApproved == b.ToolsApproved && a.Title == b.Title && a.Agent == b.Agent && maps.Equal(a.Metadata, b.Metadata)
+	return a.ToolsApproved == b.ToolsApproved && a.Title == b.Title && a.Agent == b.Agent && maps.Equal(a.Metadata, b.Metadata) &&
+		a.ForkOf == b.ForkOf && a.ForkSeq == b.ForkSeq
 }

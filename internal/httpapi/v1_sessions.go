@@ -153,6 +153,9 @@ func (a *API) sessionRoutes(api huma.API) {
 	huma.Register(api, a.operation("get-session", http.MethodGet, "/v1/sessions/{id}", tag, "Get a session",
 		"The session with all messages, as of its newest event or of the event given by at.",
 		http.StatusNotFound, http.StatusGone), a.getV1)
+	huma.Register(api, a.operation("fork-session", http.MethodPost, "/v1/sessions/{id}/forks", tag, "Fork a session",
+		"Makes a session that continues this one after the event seq, by reference: nothing is copied, and neither session sees what happens in the other. A run that is active at seq is not inherited.",
+		http.StatusConflict, http.StatusGone, http.StatusNotFound), a.forkV1)
 	del := a.operation("delete-session", http.MethodDelete, "/v1/sessions/{id}", tag, "Delete a session",
 		"Deletes the session and its events. An active run is stopped.", http.StatusNotFound)
 	del.DefaultStatus = http.StatusOK
@@ -224,6 +227,53 @@ func (a *API) getV1(ctx context.Context, in *struct {
 		return nil, a.respond(ctx, err)
 	}
 	return &struct{ Body SessionDocument }{newSessionDocument(v)}, nil
+}
+
+// NewFork is the body of a fork.
+type NewFork struct {
+	Seq      uint64            `json:"seq,omitempty" doc:"The last event that both sessions share. Default: the newest."`
+	ID       string            `json:"id,omitempty" maxLength:"128" pattern:"^[A-Za-z0-9_-]+$" doc:"Id of the new session. Without it, a new one."`
+	Title    string            `json:"title,omitempty" maxLength:"1000" doc:"Title. Default: that of the forked session."`
+	Metadata map[string]string `json:"metadata,omitempty" doc:"Labels of the caller's own. At most 64, 4 KiB each."`
+}
+
+func (a *API) forkV1(ctx context.Context, in *struct {
+	SessionPath
+	KeyHeader
+	Body *NewFork
+},
+) (*sessionOut, error) {
+	n := NewFork{}
+	if in.Body != nil {
+		n = *in.Body
+	}
+	if err := (NewSession{Metadata: n.Metadata}).check(); err != nil {
+		return nil, a.respond(ctx, err)
+	}
+	if n.Seq == 0 && in.Key != "" {
+		// The same request again means the seq that it got the first time.
+		ref := holdfast.SessionRef{Tenant: tenantOf(ctx), Session: cmp.Or(n.ID, holdfast.DeriveID(tenantOf(ctx), "session", in.Key))}
+		if was, err := a.view(ctx, ref, 0); err == nil && was.Created != nil && was.Created.ForkOf == in.ID {
+			n.Seq = was.Created.ForkSeq
+		}
+	}
+	parent, err := a.view(ctx, in.ref(ctx), n.Seq)
+	if err != nil {
+		return nil, a.respond(ctx, err)
+	}
+	ev := &holdfast.SessionCreatedEvent{
+		Title: cmp.Or(n.Title, parent.Info.Title), Agent: parent.Info.Agent, ToolsApproved: parent.Info.ToolsApproved, Metadata: n.Metadata,
+		ForkOf: in.ID, ForkSeq: parent.Info.Head.Seq,
+	}
+	v, created, err := a.createOnce(ctx, n.ID, in.Key, ev)
+	if err != nil {
+		return nil, a.respond(ctx, err)
+	}
+	st := http.StatusOK
+	if created {
+		st = http.StatusCreated
+	}
+	return &sessionOut{st, newSessionDocument(v)}, nil
 }
 
 func (a *API) deleteV1(ctx context.Context, in *struct {
