@@ -1,0 +1,124 @@
+package examples_test
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/app"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected transcripts")
+
+// files returns the names of all examples.
+func files(t *testing.T) []string {
+	t.Helper()
+	names, err := filepath.Glob("*.yaml")
+	if err != nil || len(names) < 25 {
+		t.Fatalf("%d examples, want at least 25 (%v)", len(names), err)
+	}
+	return names
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestEveryFileLoads(t *testing.T) {
+	for _, name := range files(t) {
+		if err := app.CheckAgent(name, []byte(read(t, name)), false); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Agent files in the pages for newcomers load too.
+func TestFilesInPagesLoad(t *testing.T) {
+	found := 0
+	for _, page := range []string{"../README.md", "../docs/scripted-model.md"} {
+		for _, m := range regexp.MustCompile("(?ms)^```yaml\n(version: .*?)^```$").FindAllStringSubmatch(read(t, page), -1) {
+			found++
+			if err := app.CheckAgent(page, []byte(m[1]), false); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if found < 2 {
+		t.Errorf("found %d agent files in the pages, want one in each", found)
+	}
+}
+
+// withoutExample are files with the keys that the loader knows and the program
+// does not offer. Once it offers one of them, the key needs an example.
+var withoutExample = map[string][]string{
+	"agents: {root: {model: openai/x, fallback: {models: [openai/y], retries: 1, cooldown: 1m}}}": {
+		"agent.fallback", "fallback.cooldown", "fallback.models", "fallback.retries",
+	},
+	"agents: {root: {model: openai/x, add_description_parameter: true}}":                                    {"agent.add_description_parameter"},
+	"agents: {root: {model: openai/x, toolsets: [{type: think, defer: true}]}}":                             {"toolset.defer"},
+	"agents: {root: {model: openai/x, toolsets: [{type: think, model: openai/y}]}}":                         {"toolset.model"},
+	"agents: {root: {model: openai/x, toolsets: [{type: user_prompt}]}}":                                    {"toolset:user_prompt"},
+	"agents: {root: {model: openai/x, toolsets: [{type: mcp, ref: 'docker:x', config: {a: 1}}]}}":           {"toolset.config"},
+	"agents: {root: {model: openai/x, toolsets: [{type: openapi, url: 'https://x.example', headers: {}}]}}": {"toolset:openapi", "toolset.url", "toolset.headers"},
+	"agents: {root: {model: openai/x, toolsets: [{type: a2a, url: 'https://x.example', headers: {}}]}}":     {"toolset:a2a"},
+	"agents: {root: {model: openai/x, toolsets: [{type: api, api_config: {name: x, endpoint: 'https://x.example', method: GET}}]}}": {
+		"toolset:api", "toolset.api_config", "api_config.args", "api_config.endpoint", "api_config.headers", "api_config.instruction",
+		"api_config.method", "api_config.name", "api_config.output_schema", "api_config.required",
+	},
+}
+
+func TestEveryKeyHasAnExample(t *testing.T) {
+	var excused []string
+	for file, keys := range withoutExample {
+		if err := app.CheckAgent("x.yaml", []byte(file), false); holdfast.CodeOf(err) == holdfast.CodeNotOffered {
+			excused = append(excused, keys...)
+		} else if err != nil {
+			t.Errorf("%v\nin %s", err, file)
+		}
+	}
+	for _, key := range agent.Keys() {
+		if key.Offered && !slices.Contains(excused, key.ID) && len(shownBy(t, key.ID)) == 0 {
+			t.Errorf("no example shows %s (%s)", key.ID, key.Doc)
+		}
+	}
+}
+
+// shownBy returns the examples that have the key: those that a loader refuses
+// which does not offer it.
+func shownBy(t *testing.T, key string) (names []string) {
+	t.Helper()
+	for _, name := range files(t) {
+		_, err := agent.Parse(name, []byte(read(t, name)), agent.Options{NotOffered: map[string]string{key: ""}})
+		var refused *agent.FileError
+		if errors.As(err, &refused) && slices.ContainsFunc(refused.Problems, func(p agent.Problem) bool { return p.NotOffered }) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func TestReadmeListsEveryFile(t *testing.T) {
+	var listed []string
+	for _, m := range regexp.MustCompile(`(?m)^\| \[([a-z0-9-]+\.yaml)\]\((.*?)\)`).FindAllStringSubmatch(read(t, "README.md"), -1) {
+		if m[1] != m[2] {
+			t.Errorf("the link %s leads to %s", m[1], m[2])
+		}
+		listed = append(listed, m[1])
+	}
+	slices.Sort(listed)
+	if names := files(t); !slices.Equal(names, listed) {
+		t.Errorf("README.md lists\n%s\nthe folder has\n%s", strings.Join(listed, " "), strings.Join(names, " "))
+	}
+}
