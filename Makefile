@@ -18,6 +18,10 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # nothing. lint and tidy see them all.
 TAGS := chaos,sim
 
+# What is not tested with the race detector is built without cgo, everywhere with
+# the same flags, so that one build cache serves lint, programs and e2e tests.
+STATIC := CGO_ENABLED=0 GOFLAGS="$(strip $(shell go env GOFLAGS) -trimpath)"
+
 # Folders with test files of a tag, as packages.
 tagged = $(shell grep -rlE --include='*_test.go' '^//go:build .*\<$(1)\>' . | xargs -r -n1 dirname | sort -u)
 
@@ -27,11 +31,11 @@ help: ## Show this list
 
 .PHONY: build
 build: ## Build the programs into bin/, static
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
+	$(STATIC) go build -ldflags '-s -w -X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 .PHONY: test
 test: need-cc ## Run all tests, with the race detector
-	go test -race -timeout 14m ./...
+	CGO_ENABLED=1 go test -race -timeout 14m ./...
 
 .PHONY: need-cc
 need-cc:
@@ -40,11 +44,11 @@ need-cc:
 
 .PHONY: lint
 lint: ## Check form and known mistakes
-	@unformatted=$$(go run $(GOFUMPT) -l .); \
+	@unformatted=$$($(STATIC) go run $(GOFUMPT) -l .); \
 	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
-	go vet -tags $(TAGS) ./...
-	go run $(STATICCHECK) -tags $(TAGS) ./...
-	cd deploy/check && go vet ./... && go run $(STATICCHECK) ./...
+	$(STATIC) go vet -tags $(TAGS) ./...
+	$(STATIC) go run $(STATICCHECK) -tags $(TAGS) ./...
+	cd deploy/check && $(STATIC) go vet ./... && $(STATIC) go run $(STATICCHECK) ./...
 
 .PHONY: fmt
 fmt: ## Format all Go files
@@ -61,7 +65,7 @@ generate: ## Rewrite everything that is generated
 
 .PHONY: deploy-check
 deploy-check: ## Check docker-compose.yml and deploy/Dockerfile without Docker
-	cd deploy/check && go test ./... && go run . ../..
+	cd deploy/check && $(STATIC) go test ./... && $(STATIC) go run . ../..
 
 .PHONY: bench
 bench: ## Run the benchmarks; BENCH=pattern chooses

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -79,6 +80,11 @@ func goTool(args ...string) error {
 	}
 	cmd := exec.Command("go", args...)
 	cmd.Dir = root
+	if !slices.Contains(args, "-race") {
+		// As the Makefile builds what is not tested with the race detector, so that
+		// both share one build cache.
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -trimpath"))
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
