@@ -18,7 +18,7 @@ func TestGeneration(t *testing.T) {
 		"claude-fable-5-1": 51, "claude-sonnet-5": 50, "anthropic/claude-opus-4.7": 47, "claude-opus-4-8@20260501": 48,
 		"claude-mythos-preview": 0, "my-deployment": 0,
 	} {
-		if got := generation(name); got != want {
+		if got := model.ClaudeGeneration(name); got != want {
 			t.Errorf("%s is %d, want %d", name, got, want)
 		}
 	}

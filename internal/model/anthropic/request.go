@@ -51,8 +51,8 @@ func (m *Model) request(req *model.Request) (body []byte, betas []string, err er
 	b = append(b, m.set.fixed...)
 	ts := turns(req.Messages)
 	think := m.set.thinking
-	if think.manual() && !m.mayThink(ts) {
-		think = thinking{}
+	if think.Manual() && !m.mayThink(ts) {
+		think = model.ClaudeThinking{}
 	} else {
 		b = append(b, m.set.thinkingBody...)
 	}
@@ -67,7 +67,7 @@ func (m *Model) request(req *model.Request) (body []byte, betas []string, err er
 	if b, err = m.tools(b, req); err != nil {
 		return nil, nil, err
 	}
-	if b, err = outputConfig(b, think.effort, req.StructuredOutput); err != nil {
+	if b, err = outputConfig(b, think.Effort, req.StructuredOutput); err != nil {
 		return nil, nil, err
 	}
 	if req.EndUser != "" {
@@ -75,7 +75,7 @@ func (m *Model) request(req *model.Request) (body []byte, betas []string, err er
 		b = append(b, '}')
 	}
 	betas = slices.Clip(m.set.betas)
-	if m.set.interleaved && think.manual() && len(req.Tools) > 0 && !slices.Contains(betas, interleavedBeta) {
+	if m.set.interleaved && think.Manual() && len(req.Tools) > 0 && !slices.Contains(betas, interleavedBeta) {
 		betas = append(betas, interleavedBeta)
 	}
 	return append(b, '}'), betas, nil
