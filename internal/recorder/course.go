@@ -22,7 +22,8 @@ type course struct {
 	stream string
 	name   string // of the cursor
 	log    *slog.Logger
-	at     uint64 // the cursor
+	at     uint64        // the cursor
+	took   time.Duration // the last transaction
 	// doubtful is the last position that, in a stream that has lost frames, means
 	// another frame than it did: what comes up to it is compared with the store.
 	doubtful uint64
@@ -50,7 +51,8 @@ func (c *course) run(ctx context.Context) error {
 	wg.Go(func() { cancel(c.tend(ctx)) })
 
 	for {
-		entries, err := q.take(ctx, c.cfg.MaxBatch, c.cfg.MaxWait)
+		wait := max(c.cfg.MaxWait, min(restShare*c.took, c.cfg.MaxWait+maxRest))
+		entries, err := q.take(ctx, c.cfg.MaxBatch, wait)
 		if err != nil {
 			return err
 		}
@@ -199,7 +201,8 @@ func (c *course) record(ctx context.Context, b *batch) error {
 	}
 	c.at = b.to
 	c.recorded.Store(b.to)
-	c.countBatch(ctx, c.stream, b.events, time.Since(started))
+	c.took = time.Since(started)
+	c.countBatch(ctx, c.stream, b.events, c.took)
 	return nil
 }
 

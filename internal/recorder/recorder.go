@@ -18,7 +18,7 @@ import (
 
 // Defaults of [Config].
 const (
-	DefaultMaxBatch  = 2000
+	DefaultMaxBatch  = 4000
 	DefaultMaxWait   = 10 * time.Millisecond
 	DefaultRetention = 10 * time.Minute
 	DefaultStandby   = time.Second
@@ -27,6 +27,8 @@ const (
 const (
 	queueBatches = 4       // batches that wait behind the one that is being recorded
 	queueBytes   = 8 << 20 // of frames that wait
+	restShare    = 3       // see Config.MaxWait
+	maxRest      = 100 * time.Millisecond
 	minBackoff   = 50 * time.Millisecond
 	maxBackoff   = 5 * time.Second
 	// callTimeout bounds one question to the bus or the store; recordTimeout one
@@ -43,8 +45,11 @@ type Config struct {
 	// MaxBatch is how many events go into one transaction. A single frame that has
 	// more goes alone. Default: DefaultMaxBatch.
 	MaxBatch int
-	// MaxWait is how long an event may wait for others to share its transaction.
-	// Default: DefaultMaxWait.
+	// MaxWait is how long an event may wait for others to share its transaction
+	// while transactions are quick. Where they take longer, on a slow or a shared
+	// disk, the recorder waits restShare times as long as the last one took, at most
+	// maxRest more: many small transactions would slow the bus down that writes to
+	// the same disk, and nobody waits for the store. Default: DefaultMaxWait.
 	MaxWait time.Duration
 	// Retention is how long recorded frames stay on the bus, where readers that are
 	// nearly at the end and writers find them without the store. It must be longer
