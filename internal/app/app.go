@@ -374,7 +374,8 @@ func (p *program) startWorker(ag *agents) {
 		grace = max(p.cfg.DrainTimeout-5*time.Second, p.cfg.DrainTimeout/2)
 	}
 	w := worker.New(p.bus, p.bus, p.store, engine, worker.Config{
-		ID: p.cfg.WorkerID + "-" + processSuffix(), MaxSessions: p.cfg.WorkerSessions, DrainGrace: grace, Logger: p.log,
+		ID: p.cfg.WorkerID + "-" + processSuffix(), MaxSessions: p.cfg.WorkerSessions, DrainGrace: grace,
+		Orphans: p.store.Orphans, Logger: p.log,
 	})
 	p.background("worker", w.Run, engine.Wait)
 }

@@ -87,6 +87,9 @@ type Tail struct {
 	Pos   uint64
 	Seq   uint64
 	Epoch uint64
+	// Type is that of the last event if the bus has it, and session_deleted or
+	// session_parked if the store says so, else "".
+	Type string
 }
 
 // ReadTail finds the end of a session's log: the bus's last frame, else what
@@ -98,7 +101,7 @@ func ReadTail(ctx context.Context, bus Bus, store HeadReader, ref holdfast.Sessi
 		if err != nil {
 			return Tail{}, fmt.Errorf("read the last frame of %s: %w", ref, err)
 		}
-		return Tail{Pos: st.Pos, Seq: f.Last(), Epoch: f.Epoch()}, nil
+		return Tail{Pos: st.Pos, Seq: f.Last(), Epoch: f.Epoch(), Type: f.Events[len(f.Events)-1].Type}, nil
 	}
 	if !errors.Is(err, ErrNoFrame) {
 		return Tail{}, fmt.Errorf("read the last frame of %s: %w", ref, err)
@@ -110,7 +113,14 @@ func ReadTail(ctx context.Context, bus Bus, store HeadReader, ref holdfast.Sessi
 	if err != nil {
 		return Tail{}, fmt.Errorf("read the head of %s: %w", ref, err)
 	}
-	return Tail{Seq: info.Head.Seq, Epoch: info.Head.Epoch}, nil
+	tail := Tail{Seq: info.Head.Seq, Epoch: info.Head.Epoch}
+	switch {
+	case info.Deleted:
+		tail.Type = holdfast.TypeSessionDeleted
+	case info.Worker == "" && (info.Status == StatusIdle || info.Status == StatusWaiting):
+		tail.Type = holdfast.TypeSessionParked
+	}
+	return tail, nil
 }
 
 // Create writes the first frame of a session. It returns ErrConflict if the

@@ -18,6 +18,10 @@ const (
 	maxMissed = 3
 	// listEvery is how often the list of workers is read.
 	listEvery = time.Second
+	// sweepEvery is how often the archive is searched for sessions that run, got no
+	// event for orphanAge and whose worker is not alive.
+	sweepEvery = 30 * time.Second
+	orphanAge  = time.Minute
 	// supervisors is how many workers supervise the others at the same time.
 	supervisors = 2
 )
@@ -30,6 +34,7 @@ func (w *Worker) supervise(ctx context.Context) {
 	defer ticker.Stop()
 	var watched []string
 	var listed time.Time
+	swept := time.Now()
 	missed := map[string]int{}
 	for {
 		select {
@@ -46,6 +51,10 @@ func (w *Worker) supervise(ctx context.Context) {
 				continue
 			}
 			listed = time.Now()
+		}
+		if watched != nil && w.cfg.Orphans != nil && time.Since(swept) > sweepEvery {
+			swept = time.Now()
+			w.sweep(ctx)
 		}
 		if lost := w.ping(ctx, watched, missed); len(lost) > 0 {
 			for _, id := range lost {
@@ -73,6 +82,9 @@ func (w *Worker) watched(ctx context.Context) ([]string, error) {
 	all := append(live, marked...)
 	slices.Sort(all)
 	all = slices.Compact(all)
+	if all == nil {
+		all = []string{} // an active supervisor, even if there is nobody to watch
+	}
 	return slices.DeleteFunc(all, func(id string) bool { return id == w.cfg.ID }), nil
 }
 
@@ -134,5 +146,27 @@ func (w *Worker) rescue(ctx context.Context, id string) {
 	}
 	for range cap(limit) { // wait for all
 		limit <- struct{}{}
+	}
+}
+
+// sweep wakes sessions that the archive says are running although their worker
+// is not alive: those whose mark was lost with a stream, or never stored.
+func (w *Worker) sweep(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	live, _, err := w.reg.Workers(ctx)
+	if err != nil {
+		return // the pings will say what is wrong
+	}
+	orphans, err := w.cfg.Orphans(ctx, orphanAge, 200)
+	if err != nil {
+		w.log.Debug("look for orphans", "error", err)
+		return
+	}
+	for _, o := range orphans {
+		if !slices.Contains(live, o.Worker) {
+			w.log.Info("waking a session whose worker is gone", "session", o.Session.String(), "lost", o.Worker)
+			w.wake(o.Session)
+		}
 	}
 }

@@ -35,6 +35,10 @@ type Config struct {
 	// DrainGrace is how long Run waits, when it is told to stop, for sessions to
 	// reach a safe point, before it leaves them in the middle. Default 20 s.
 	DrainGrace time.Duration
+	// Orphans, if not nil, finds sessions that run and got no event for longer than
+	// the given time: the last net under pings and marks. Every [events.Maintainer]
+	// has it.
+	Orphans func(ctx context.Context, olderThan time.Duration, limit int) ([]events.SessionInfo, error)
 	// Logger is for operators; nil discards.
 	Logger *slog.Logger
 }
@@ -222,6 +226,10 @@ func (w *Worker) dispatch(ctx context.Context, d Delivery) {
 		case errors.Is(err, errNothingToDo):
 			w.ack(ctx, d)
 			return
+		case errors.Is(err, errDeleted):
+			w.answer(c, deletedAnswer(c))
+			w.ack(ctx, d)
+			return
 		case errors.Is(err, events.ErrNoSession):
 			w.answer(c, events.Answer{Command: c.ID, Code: holdfast.CodeNotFound, Message: "no session " + c.SessionID})
 			w.ack(ctx, d)
@@ -269,6 +277,18 @@ func (w *Worker) ask(ctx context.Context, c events.Command) (accepted bool, err 
 	return w.bus.AskOwner(actx, c)
 }
 
+// deletedAnswer is what becomes of a command to a deleted session: the deletion
+// itself has been done, everything else finds nothing.
+func deletedAnswer(c events.Command) events.Answer {
+	a := events.Answer{Command: c.ID}
+	if c.Kind != events.KindDelete {
+		a.Code, a.Message = holdfast.CodeNotFound, "session "+c.SessionID+" was deleted"
+	}
+	return a
+}
+
+var errDeleted = errors.New("the session was deleted")
+
 var errNothingToDo = errors.New("nothing to do")
 
 // claim makes this worker the session's owner.
@@ -292,8 +312,11 @@ func (w *Worker) claim(ctx context.Context, c events.Command) (*owned, error) {
 	if err != nil {
 		return nil, err
 	}
-	if tail.Seq == 0 {
+	switch {
+	case tail.Seq == 0:
 		return nil, events.ErrNoSession
+	case tail.Type == holdfast.TypeSessionDeleted:
+		return nil, errDeleted // nothing follows session_deleted, not even a claim
 	}
 	reason := "command"
 	if c.Kind == events.KindWake {
@@ -340,20 +363,11 @@ func (w *Worker) restsParked(ctx context.Context, ref holdfast.SessionRef, tail 
 			return false, nil
 		}
 	}
-	if tail.Pos == 0 {
-		info, err := w.store.Session(ctx, ref)
-		return err == nil && info.Worker == "" && (info.Status == events.StatusIdle || info.Status == events.StatusWaiting), err
+	switch tail.Type {
+	case holdfast.TypeSessionParked, holdfast.TypeSessionCreated:
+		return true, nil
 	}
-	st, err := w.bus.At(ctx, ref, tail.Pos)
-	if err != nil {
-		return false, err
-	}
-	f, err := events.DecodeFrame(st.Data)
-	if err != nil {
-		return false, err
-	}
-	last := f.Events[len(f.Events)-1].Type
-	return last == holdfast.TypeSessionParked || last == holdfast.TypeSessionCreated || last == holdfast.TypeSessionDeleted, nil
+	return false, nil
 }
 
 // own drives a claimed session until it is parked, handed over or lost.
