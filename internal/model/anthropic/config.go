@@ -26,7 +26,7 @@ const (
 // outputLimit is the most that a model of a generation writes.
 func outputLimit(name string, gen int) int64 {
 	switch {
-	case gen >= 46:
+	case gen > 46 || gen == 46 && strings.Contains(name, "opus"):
 		return 128_000
 	case (gen == 40 || gen == 41) && strings.Contains(name, "opus"):
 		return 32_000
