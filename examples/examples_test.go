@@ -44,6 +44,23 @@ func TestEveryFileLoads(t *testing.T) {
 	}
 }
 
+// A hosted deployment takes the files as well, or refuses them by the key that
+// touches the worker's machine.
+func TestHostedDeployment(t *testing.T) {
+	taken := 0
+	for _, name := range files(t) {
+		switch err := app.CheckAgent(name, []byte(read(t, name)), true); {
+		case err == nil:
+			taken++
+		case holdfast.CodeOf(err) != holdfast.CodeNotOffered || !strings.Contains(err.Error(), "sandbox"):
+			t.Error(err)
+		}
+	}
+	if taken < 25 {
+		t.Errorf("a hosted deployment takes %d of the examples, want at least 25", taken)
+	}
+}
+
 // Agent files in the pages for newcomers load too.
 func TestFilesInPagesLoad(t *testing.T) {
 	found := 0
