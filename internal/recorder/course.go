@@ -78,7 +78,7 @@ func (c *course) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.name, c.at, c.doubtful, err = c.cursor(ctx, c.stream, info); err != nil {
+	if c.name, c.at, c.doubtful, err = c.cursor(ctx, c.stream, &info); err != nil {
 		return err
 	}
 	if c.doubtful > 0 {

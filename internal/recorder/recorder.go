@@ -194,7 +194,7 @@ func (r *Recorder) look(ctx context.Context, stream string) (cursor, last uint64
 	if err != nil {
 		return 0, 0, err
 	}
-	_, cursor, _, err = r.cursor(ctx, stream, info)
+	_, cursor, _, err = r.cursor(ctx, stream, &info)
 	return cursor, info.Last, err
 }
 
@@ -203,12 +203,20 @@ func (r *Recorder) look(ctx context.Context, stream string) (cursor, last uint64
 // power failure, a backup): from then on its positions mean other frames, and
 // another cursor counts them, whose name says where the old one stood. Up to
 // doubtful, positions may have meant something else.
-func (r *Recorder) cursor(ctx context.Context, stream string, info StreamInfo) (name string, pos, doubtful uint64, err error) {
+//
+// A cursor beyond the end that info has may also be one that another recorder
+// has moved since: info is then read again, after the cursor.
+func (r *Recorder) cursor(ctx context.Context, stream string, info *StreamInfo) (name string, pos, doubtful uint64, err error) {
 	name = stream
 	for {
 		pos, err = r.store.Cursor(ctx, name)
 		if err != nil {
 			return "", 0, 0, fmt.Errorf("read the cursor: %w", err)
+		}
+		if pos > info.Last {
+			if *info, err = r.source.Info(ctx, stream); err != nil {
+				return "", 0, 0, err
+			}
 		}
 		if pos <= info.Last {
 			return name, pos, doubtful, nil

@@ -283,6 +283,49 @@ func TestRolledBack(t *testing.T) {
 	s.checkStore(t, b.store, last)
 }
 
+// overtaken is a bus on which more happens right after somebody has looked where
+// a stream ends.
+type overtaken struct {
+	recorder.Source
+	once sync.Once
+	more func()
+}
+
+func (o *overtaken) Info(ctx context.Context, stream string) (recorder.StreamInfo, error) {
+	info, err := o.Source.Info(ctx, stream)
+	o.once.Do(o.more)
+	return info, err
+}
+
+// TestOvertakenAtStart: a recorder starts while another one is at work, which
+// records between the newcomer's looks at the stream and at the cursor. No frame
+// is lost, and there is one cursor.
+func TestOvertakenAtStart(t *testing.T) {
+	b := newBench(t, 1)
+	s := newSession(t, b)
+	w := watch(b.store)
+	start(t, b.bus, w, recorder.Config{})
+	looked, recorded := make(chan struct{}), make(chan struct{})
+	late := &overtaken{Source: b.bus, more: func() { close(looked); <-recorded }}
+	log, _, _ := startLogged(t, late, w, recorder.Config{Standby: 20 * time.Millisecond})
+	<-looked
+	w.untilAt(t, s.ref, s.add(t, 3))
+	close(recorded)
+	last := s.add(t, 5)
+	w.untilAt(t, s.ref, last)
+	stream := b.bus.Streams()[0]
+	st, err := b.bus.Last(t.Context(), s.ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cursor, err := b.store.Cursor(t.Context(), stream); err != nil || cursor != st.Pos {
+		t.Errorf("the stream's cursor is at %d, %v, and its last frame at %d", cursor, err, st.Pos)
+	}
+	if strings.Contains(log.String(), "lost frames") {
+		t.Errorf("the log says that frames are lost:\n%s", log.String())
+	}
+}
+
 // TestRolledBackConflict: a session went on without frames that the bus lost;
 // its new frames contradict the store and are kept aside, aloud.
 func TestRolledBackConflict(t *testing.T) {
