@@ -74,7 +74,7 @@ func newWorld(t *testing.T, agentFile string) *world {
 func (w *world) populate(agentFile string) {
 	_, w.bus = w.connect("client")
 	w.reader = &events.Reader{Bus: w.bus, Store: w.store}
-	w.agents = &testAgents{file: agentFile, tools: &effects{runs: map[string]int{}}, memory: tooltest.NewMemoryMap()}
+	w.agents = &testAgents{file: agentFile, tools: &effects{runs: map[string]int{}, reached: make(chan struct{}, 8), open: make(chan struct{})}, memory: tooltest.NewMemoryMap()}
 }
 
 // branch returns a world of its own on the same servers.
@@ -328,6 +328,8 @@ type effects struct {
 	mu   sync.Mutex
 	runs map[string]int // name and arguments
 	keys map[string]string
+	// reached receives when the tool gate is called; it returns when open does.
+	reached, open chan struct{}
 }
 
 func (e *effects) Name() string         { return "effects" }
@@ -345,6 +347,7 @@ func (e *effects) Tools(context.Context) ([]tool.Definition, error) {
 		{Name: "pay_fail", Description: "writes, unkeyed", Parameters: schema, NoApproval: true, OnUnknown: "fail"},
 		{Name: "flood", Description: "says a lot", Parameters: schema, Effect: tool.EffectReadOnly},
 		{Name: "panic", Description: "fails badly", Parameters: schema, Effect: tool.EffectReadOnly},
+		{Name: "gate", Description: "waits to be opened", Parameters: schema, Effect: tool.EffectReadOnly},
 		{Name: "hang", Description: "waits for ever", Parameters: schema, Effect: tool.EffectReadOnly},
 	}, nil
 }
@@ -353,6 +356,14 @@ func (e *effects) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	switch c.Name {
 	case "panic":
 		panic("the tool is broken")
+	case "gate":
+		e.reached <- struct{}{}
+		select {
+		case <-e.open:
+			return tool.Result{Output: "open"}, nil
+		case <-ctx.Done():
+			return tool.Result{}, context.Cause(ctx)
+		}
 	case "hang":
 		<-ctx.Done()
 		return tool.Result{}, context.Cause(ctx)

@@ -390,12 +390,14 @@ func (w *Worker) own(ctx context.Context, o *owned) {
 		wake = true
 	}
 	w.leave(o.writer)
-	w.forget(o)
 	w.active.Add(-1)
 	if wake {
 		w.wake(o.ref)
 	}
+	// The note goes before the session is free for this worker to claim again: its
+	// next note must not be removed with the last one.
 	w.unmark(o.ref)
+	w.forget(o)
 }
 
 // handOver writes the last words of a session that is left in mid-step.
