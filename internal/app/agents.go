@@ -1,13 +1,16 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +19,10 @@ import (
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/httpapi"
 	"github.com/holdfast-run/holdfast/internal/model"
+	"github.com/holdfast-run/holdfast/internal/model/anthropic"
+	"github.com/holdfast-run/holdfast/internal/model/bedrock"
+	"github.com/holdfast-run/holdfast/internal/model/catalogue"
+	"github.com/holdfast-run/holdfast/internal/model/gemini"
 	"github.com/holdfast-run/holdfast/internal/model/openai"
 	"github.com/holdfast-run/holdfast/internal/model/scripted"
 	"github.com/holdfast-run/holdfast/internal/runtime"
@@ -121,12 +128,34 @@ func (a *agents) Model(_ context.Context, tenant string, _ *agent.Team, m *agent
 	if err != nil {
 		return nil, runtime.ModelInfo{}, err
 	}
-	b := builtModel{model: built}
+	b := builtModel{model: built, info: modelInfo(m)}
 	if len(a.models) >= maxModels {
 		clear(a.models)
 	}
 	a.models[m] = b
 	return b.model, b.info, nil
+}
+
+// modelInfo is what the catalogue knows of a model; a script has the limit that
+// it names itself.
+func modelInfo(m *agent.ModelSettings) runtime.ModelInfo {
+	known, ok := catalogue.Lookup(m.Kind, m.Model)
+	if !ok {
+		return runtime.ModelInfo{}
+	}
+	info := runtime.ModelInfo{ContextLimit: known.ContextLimit, PriceVersion: known.PriceVersion}
+	if known.Priced() {
+		info.Cost = func(u model.Usage) float64 { return catalogue.Cost(known, u) }
+	}
+	return info
+}
+
+// keyNames are the secrets that providers with an adapter of their own take
+// their key from.
+var keyNames = map[string]string{
+	"anthropic":      anthropic.KeyName,
+	"google":         gemini.KeyName,
+	"amazon-bedrock": bedrock.KeyName,
 }
 
 func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model, error) {
@@ -142,20 +171,42 @@ func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model,
 	if m.Kind == "scripted" {
 		return scripted.New(cfg, scripted.Options{})
 	}
-	alias, ok := openai.Aliases[m.Kind]
-	if !ok {
-		return nil, holdfast.Errorf(holdfast.CodeNotOffered, "models of provider %q are not offered in this deployment; offered: %s, scripted", m.Kind, strings.Join(openai.AliasNames(), ", "))
+	keyName, ok := keyNames[m.Kind]
+	if alias, isAlias := openai.Aliases[m.Kind]; isAlias {
+		keyName, ok = alias.KeyName, true
 	}
+	if !ok {
+		known := append(slices.Collect(maps.Keys(keyNames)), append(openai.AliasNames(), "scripted")...)
+		slices.Sort(known)
+		return nil, holdfast.Errorf(holdfast.CodeNotOffered, "models of provider %q are not offered in this deployment; offered: %s", m.Kind, strings.Join(known, ", "))
+	}
+	var credentials *bedrock.Credentials
 	if !m.NoToken {
-		name := m.TokenKey
-		if name == "" {
-			name = alias.KeyName
+		name := cmp.Or(m.TokenKey, keyName)
+		if m.Kind == "amazon-bedrock" && m.TokenKey == "" && a.keys && os.Getenv(name) == "" && os.Getenv(bedrock.AccessKeyIDName) != "" {
+			credentials = &bedrock.Credentials{
+				AccessKeyID: os.Getenv(bedrock.AccessKeyIDName), SecretAccessKey: os.Getenv(bedrock.SecretAccessKeyName),
+				SessionToken: os.Getenv(bedrock.SessionTokenName),
+			}
+		} else {
+			key, err := a.secret(tenant, name)
+			if err != nil {
+				return nil, err
+			}
+			cfg.APIKey = key
 		}
-		key, err := a.secret(tenant, name)
-		if err != nil {
-			return nil, err
+	}
+	switch m.Kind {
+	case "anthropic":
+		return anthropic.New(cfg, anthropic.Options{HTTPClient: a.client})
+	case "google":
+		return gemini.New(cfg, gemini.Options{HTTPClient: a.client})
+	case "amazon-bedrock":
+		o := bedrock.Options{HTTPClient: a.client}
+		if credentials != nil {
+			o.Credentials = *credentials
 		}
-		cfg.APIKey = key
+		return bedrock.New(cfg, o)
 	}
 	if m.APIType != "" {
 		opts := map[string]any{}
@@ -261,8 +312,11 @@ func (a *agents) mcp(t *agent.Toolset) (tool.Toolset, error) {
 		return nil, err
 	}
 	cfg := mcptool.Config{
-		Name: t.Name, Command: t.Command, Args: t.Args, Env: env, Dir: a.dir,
+		Name: t.Name, Command: t.Command, Args: t.Args, Env: env,
 		Tools: t.Tools, Instruction: t.Instruction,
+	}
+	if t.Command != "" {
+		cfg.Dir = a.dir
 	}
 	if t.Remote != nil {
 		cfg.URL, cfg.Transport = t.Remote.URL, t.Remote.TransportType
