@@ -318,6 +318,9 @@ func (a *agents) mcp(t *agent.Toolset) (tool.Toolset, error) {
 	if t.Command != "" {
 		cfg.Dir = a.dir
 	}
+	if t.Command != "" {
+		cfg.Dir = a.dir
+	}
 	if t.Remote != nil {
 		cfg.URL, cfg.Transport = t.Remote.URL, t.Remote.TransportType
 		if cfg.Headers, err = a.expand(t.Remote.Headers); err != nil {

@@ -343,7 +343,7 @@ func (p *program) startAPI(ag *agents) error {
 	}
 	api, err := httpapi.New(httpapi.Config{
 		Bus: p.bus, Store: p.store, Commands: p.bus, Agents: ag, Keys: keys,
-		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, MaxBody: int64(p.cfg.MaxBody),
+		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, PublicURL: p.cfg.PublicURL.Reveal(), MaxBody: int64(p.cfg.MaxBody),
 		AgentAliases: aliases,
 	})
 	if err != nil {
@@ -367,7 +367,7 @@ func (p *program) checks() []httpapi.Check {
 
 func (p *program) startWorker(ag *agents) {
 	engine := runtime.NewEngine(runtime.Config{
-		Reader: &events.Reader{Bus: p.bus, Store: p.store}, Agents: ag, Snapshots: p.store, Logger: p.log,
+		Reader: &events.Reader{Bus: p.bus, Store: p.store}, Agents: ag, Snapshots: p.store, DefaultAgent: p.cfg.DefaultAgent, Logger: p.log,
 	})
 	grace := p.o.DrainGrace
 	if grace == 0 {

@@ -41,14 +41,14 @@ type Config struct {
 	Data        string `env:"HOLDFAST_DATA" default:".data" doc:"Folder of the embedded NATS and SQLite, made if absent. One process at a time may use it. Not used when both addresses above are given."`
 
 	Listen        string  `env:"HOLDFAST_LISTEN" default:"127.0.0.1:8080" doc:"host:port of this process's HTTP server: the API, the OAuth callback, or the health checks of a worker. An empty host listens on all interfaces, port 0 takes a free one."`
-	PublicURL     URL     `env:"HOLDFAST_PUBLIC_URL" doc:"Address under which users reach the API, without a path at the end, as it appears in links. Empty: http:// and HOLDFAST_LISTEN."`
+	PublicURL     URL     `env:"HOLDFAST_PUBLIC_URL" doc:"Address under which users reach the API, without a path at the end, as the OpenAPI document names it. Empty: http:// and HOLDFAST_LISTEN."`
 	APIKeys       APIKeys `env:"HOLDFAST_API_KEYS" doc:"Who may call the API: tenant:key, several separated by commas or lines, the key at least 16 characters. Without any key everybody is the tenant default, and the API starts only on a loopback address."`
 	APIKeysFile   string  `env:"HOLDFAST_API_KEYS_FILE" doc:"File with more keys, a tenant:key in each line; empty lines and lines that begin with # do not count. Read once, at start."`
 	InsecureNoKey bool    `env:"HOLDFAST_INSECURE_NO_AUTH" doc:"true lets the API start without keys on an address that is not loopback. Everybody who reaches the port can read and write every session."`
 	MaxBody       Bytes   `env:"HOLDFAST_MAX_BODY" default:"8MiB" doc:"Largest request body that the API reads, in bytes or with KiB, MiB or GiB. A larger one is answered with 413."`
 
 	Agents           string `env:"HOLDFAST_AGENTS" doc:"Folder with agent files (YAML). Empty: only the built-in agents."`
-	DefaultAgent     string `env:"HOLDFAST_DEFAULT_AGENT" doc:"Agent that answers where a request names none. Empty: such a request is refused."`
+	DefaultAgent     string `env:"HOLDFAST_DEFAULT_AGENT" doc:"Agent file of a run that names none in a session that has none; also what clients of the original get that ask for pirate.yaml, whatever their user wanted. Empty: such a run is refused."`
 	Hosted           Switch `env:"HOLDFAST_HOSTED" doc:"true refuses tools that touch the machine of the worker. Default: true in api, worker and oauth-callback, false in holdfast dev and holdfast run."`
 	ModelKeysFromEnv Switch `env:"HOLDFAST_MODEL_KEYS_FROM_ENV" doc:"true lets agents use the keys of model providers in the worker's environment, such as OPENAI_API_KEY, whoever the tenant is. Default: the opposite of HOLDFAST_HOSTED."`
 

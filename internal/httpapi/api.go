@@ -73,6 +73,10 @@ type Config struct {
 	// Version is shown in the OpenAPI document. Default "dev".
 	Version string
 
+	// PublicURL is the address of the API in the OpenAPI document. Default: "/",
+	// where the document itself is.
+	PublicURL string
+
 	// AgentAliases maps names of agents that do not exist to those that are meant:
 	// "run --remote" of older clients asks for "pirate.yaml", whatever the user
 	// wanted. Names are compared without .yaml. Default: none.

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,7 +92,7 @@ func (a *API) v1(mux *http.ServeMux) {
 	cfg.RejectUnknownQueryParameters = true
 	cfg.CreateHooks = nil // no "$schema" member in answers
 	cfg.Info.Description = apiDescription
-	cfg.Servers = []*huma.Server{{URL: "/"}}
+	cfg.Servers = []*huma.Server{{URL: cmp.Or(a.cfg.PublicURL, "/")}}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer": {Type: "http", Scheme: "bearer", Description: "An API key as a Bearer token. The same key is taken as the password of Basic authentication and in the header X-API-Key."},
 	}

@@ -22,6 +22,8 @@ type drive struct {
 	boxes map[string]*toolbox // by agent; only the loop's goroutine
 	title *titleCall          // only the loop's goroutine
 
+	taking sync.Mutex // held while commands are taken, so that they keep their order
+
 	mu      sync.Mutex // guards what follows: the loop and the commands take turns
 	s       *State
 	blocked uint64                  // seq at which every call was found to wait for a human
@@ -192,6 +194,8 @@ func (d *drive) append(ctx context.Context, evs ...holdfast.Event) error {
 
 // takeCommands accepts or refuses what came, in order.
 func (d *drive) takeCommands(ctx context.Context) error {
+	d.taking.Lock()
+	defer d.taking.Unlock()
 	cmds, err := d.in.Pending(ctx)
 	if err != nil {
 		return err

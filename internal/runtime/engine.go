@@ -52,6 +52,9 @@ type Snapshots interface {
 type Config struct {
 	Reader *events.Reader
 	Agents Agents
+	// DefaultAgent is the agent file of runs that name none in a session that has
+	// none. Default: such a run is refused.
+	DefaultAgent string
 	// Snapshots, if nil, means that a session is always folded from its first event.
 	Snapshots Snapshots
 	// Logger is for operators; nil discards.
@@ -126,6 +129,9 @@ func (e *Engine) resolve(ctx context.Context, s *State, b events.RunBody) source
 	ref := b.Agent
 	if ref == "" {
 		ref = s.DefaultAgent
+	}
+	if ref == "" {
+		ref = e.cfg.DefaultAgent
 	}
 	if ref == "" {
 		return source{err: holdfast.Errorf(holdfast.CodeInvalid, "the run names no agent and the session has no default")}

@@ -37,15 +37,14 @@ func (o *owned) offer(c events.Command) <-chan bool {
 	ch := make(chan bool, 1)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	switch {
-	case o.given[c.ID]:
-		ch <- true
-	case o.left:
+	if o.left {
 		ch <- false
-	default:
-		o.waiters[c.ID] = append(o.waiters[c.ID], ch)
-		o.signal()
+		return ch
 	}
+	// Even an id that is settled goes through the queue: who sent the command again
+	// waits for an answer, and it may have another body this time.
+	o.waiters[c.ID] = append(o.waiters[c.ID], ch)
+	o.signal()
 	return ch
 }
 
@@ -98,16 +97,13 @@ func (o *owned) Pending(ctx context.Context) ([]events.Command, error) {
 			o.after = q.Pos
 		}
 		delete(asked, q.Command.ID)
-		if _, ok := o.given[q.Command.ID]; ok {
-			continue
-		}
 		o.given[q.Command.ID] = false
 		out = append(out, q.Command)
 	}
-	// A command that somebody asked about and that is not in the queue any more was
-	// acknowledged: an owner before this one has settled it.
+	// A command that somebody asked about, that is not in the queue and that is not
+	// being settled has been: by this owner or by one before.
 	for id := range asked {
-		if _, ok := o.given[id]; !ok {
+		if settled, given := o.given[id]; settled || !given {
 			o.settle(id)
 		}
 	}
