@@ -68,8 +68,12 @@ deploy-check: ## Check docker-compose.yml and deploy/Dockerfile without Docker
 	cd deploy/check && $(STATIC) go test ./... && $(STATIC) go run . ../..
 
 .PHONY: bench
-bench: ## Run the benchmarks; BENCH=pattern chooses
-	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -timeout 60m ./...
+bench: ## Print the figures of docs/benchmarks.md; BENCH=pattern chooses, BENCHFLAGS='-kills 200 -parked 100000' makes more of it
+	go test ./internal/bench -run '^$$' -bench '$(or $(BENCH),.)' -benchtime 1x -timeout 60m $(BENCHFLAGS)
+
+.PHONY: bench-parts
+bench-parts: ## Run the benchmarks that packages have of their own; BENCH=pattern chooses
+	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -timeout 60m $$(go list ./... | grep -v /internal/bench$$)
 
 .PHONY: chaos
 chaos: ## Kill and freeze real processes under load for minutes

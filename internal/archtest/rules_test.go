@@ -47,6 +47,7 @@ var layers = map[string]layer{
 	"internal/telemetry/*": exporter,
 	"internal/app":         wiring,
 	"internal/archtest":    support,
+	"internal/bench":       support,
 	"internal/e2e":         support,
 	"internal/testenv":     support,
 }
