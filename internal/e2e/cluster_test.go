@@ -40,6 +40,8 @@ type node struct {
 	env     []string
 	address string
 
+	struck bool // what was done to it is not over; for the test's goroutine
+
 	mu   sync.Mutex // guards proc
 	proc *testenv.Process
 }
