@@ -164,7 +164,6 @@ func TestDemo(t *testing.T) {
 	}
 	stop()
 	verify(t, data, 3, 0)
-
 }
 
 func verify(t *testing.T, data string, sessions, violations int) {
