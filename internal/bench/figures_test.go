@@ -33,6 +33,10 @@ func reportLatency(b *testing.B, name string, samples []time.Duration) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// userTick is the unit of /proc: USER_HZ is 100 on all of Linux's platforms that
+// Go knows.
+const userTick = 10 * time.Millisecond
+
 // cpu is the processor time that this process and its descendants have used, by
 // program.
 func cpu(b *testing.B) map[string]time.Duration {
@@ -63,9 +67,8 @@ func cpu(b *testing.B) map[string]time.Duration {
 			}
 			return n
 		}
-		const tick = 10 * time.Millisecond // USER_HZ is 100 on all of Linux's platforms that Go knows
 		all[number(strings.TrimSpace(s[:open]))] = process{
-			number(fields[1]), s[open+1 : shut], tick * time.Duration(number(fields[11])+number(fields[12])),
+			number(fields[1]), s[open+1 : shut], userTick * time.Duration(number(fields[11])+number(fields[12])),
 		}
 	}
 	used := map[string]time.Duration{}
@@ -87,15 +90,50 @@ func cpu(b *testing.B) map[string]time.Duration {
 	return used
 }
 
-// reportCPU prints what each program used since before, in µs per event.
-func reportCPU(b *testing.B, before map[string]time.Duration, events int) {
+// usage is how much processor time was used until a moment.
+type usage struct {
+	at   time.Time
+	mine map[string]time.Duration // by program
+	all  time.Duration            // of the whole machine
+}
+
+func used(b *testing.B) usage {
 	b.Helper()
-	after := cpu(b)
-	for _, name := range slices.Sorted(maps.Keys(after)) {
-		if per := float64((after[name] - before[name]).Microseconds()) / float64(events); per >= 0.1 {
-			b.ReportMetric(per, name+"-µs/event")
+	u := usage{at: time.Now(), mine: cpu(b)}
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		b.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	for i, field := range strings.Fields(line)[1:] {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if i != 3 && i != 4 && i < 8 { // idle, waiting for the disk, guests that are counted already
+			u.all += time.Duration(n) * userTick
 		}
 	}
+	return u
+}
+
+// report prints what each program has used since, in µs per operation, how many
+// cores that is, and how many others used meanwhile: a figure that was taken
+// beside a compiler says little about anything but processor time.
+func (u usage) report(b *testing.B, operations int, unit string) {
+	b.Helper()
+	now := used(b)
+	took := now.at.Sub(u.at).Seconds()
+	sum := time.Duration(0)
+	for _, name := range slices.Sorted(maps.Keys(now.mine)) {
+		since := now.mine[name] - u.mine[name]
+		sum += since
+		if per := float64(since.Microseconds()) / float64(max(1, operations)); operations > 0 && per >= 0.1 {
+			b.ReportMetric(per, name+"-µs/"+unit)
+		}
+	}
+	b.ReportMetric(sum.Seconds()/took, "cores")
+	b.ReportMetric(max(0, (now.all-u.all-sum).Seconds()/took), "others-cores")
 }
 
 // resident is the memory of a process in bytes: now and at most.

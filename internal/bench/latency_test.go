@@ -73,10 +73,11 @@ func (w *world) tokenLatency(b *testing.B, rate int) {
 	}
 	atSteady := time.NewTimer(time.Until(from))
 	<-atSteady.C
-	before := cpu(b)
+	recorded := w.recorded()
+	before := used(b)
 	atSteady.Reset(time.Until(to))
 	<-atSteady.C
-	after := cpu(b)
+	before.report(b, int(w.recorded()-recorded), "event")
 	starting.Wait()
 	done.Wait()
 	var all []time.Duration
@@ -84,12 +85,7 @@ func (w *world) tokenLatency(b *testing.B, rate int) {
 		all = append(all, s...)
 	}
 	reportLatency(b, "", all)
-	busy := time.Duration(0)
-	for name := range after {
-		busy += after[name] - before[name]
-	}
 	b.ReportMetric(float64(len(all))/steady.Seconds(), "events/s")
-	b.ReportMetric(busy.Seconds()/steady.Seconds(), "cores")
 	b.ReportMetric(float64(w.frames()-frames)/float64(liveSessions), "frames/session")
 }
 

@@ -36,6 +36,7 @@ func BenchmarkStep(b *testing.B) {
 		reportLatency(b, "", samples)
 	})
 	b.Run("holdfast", func(b *testing.B) {
+		before := used(b)
 		var all, at10, at100, at1000 []time.Duration
 		for _, id := range w.create(*repetitions, "steps") {
 			if _, err := w.start(id, "go"); err != nil {
@@ -70,6 +71,7 @@ func BenchmarkStep(b *testing.B) {
 				b.Fatalf("%d model calls, want %d", step, steps+1)
 			}
 		}
+		before.report(b, len(all), "step")
 		reportLatency(b, "", all)
 		b.ReportMetric(ms(quantile(at10, 0.5)), "step10-ms")
 		b.ReportMetric(ms(quantile(at100, 0.5)), "step100-ms")

@@ -41,7 +41,7 @@ func BenchmarkEndToEnd(b *testing.B) {
 	b.Run("holdfast", func(b *testing.B) {
 		var rates, delivered []float64
 		total, frames := 0, 0
-		before := cpu(b)
+		before := used(b)
 		for range *repetitions {
 			r := w.burst(agent, throughputSessions)
 			rates = append(rates, float64(r.events)/r.recorded.Seconds())
@@ -49,7 +49,7 @@ func BenchmarkEndToEnd(b *testing.B) {
 			total += r.events
 			frames += r.frames
 		}
-		reportCPU(b, before, total)
+		before.report(b, total, "event")
 		b.ReportMetric(quantile(rates, 0.5), "events/s")
 		b.ReportMetric(quantile(delivered, 0.5), "delivered/s")
 		b.ReportMetric(float64(total)/float64(frames), "events/frame")
@@ -65,12 +65,9 @@ type burst struct {
 
 func (w *world) burst(agent string, sessions int) burst {
 	w.b.Helper()
-	var recordedBefore, framesBefore uint64
-	if err := w.db.QueryRow(w.b.Context(), "SELECT coalesce(sum(head_seq), 0)::bigint FROM sessions").Scan(&recordedBefore); err != nil {
-		w.b.Fatal(err)
-	}
+	recordedBefore := w.recorded()
 	ids := w.create(sessions, agent)
-	framesBefore = w.frames()
+	framesBefore := w.frames()
 	var following, done sync.WaitGroup
 	var events atomic.Int64
 	for _, id := range ids {

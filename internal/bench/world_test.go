@@ -231,19 +231,21 @@ func (w *world) each(n, concurrently int, fn func(i int) error) {
 	}
 }
 
+// recorded is how many events of all sessions Postgres has.
+func (w *world) recorded() (events uint64) {
+	w.b.Helper()
+	if err := w.db.QueryRow(w.b.Context(), "SELECT coalesce(sum(head_seq), 0)::bigint FROM sessions").Scan(&events); err != nil {
+		w.b.Fatal(err)
+	}
+	return events
+}
+
 // waitRecorded returns when Postgres has so many events of all sessions.
 func (w *world) waitRecorded(events uint64) {
 	w.b.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		var sum uint64
-		if err := w.db.QueryRow(w.b.Context(), "SELECT coalesce(sum(head_seq), 0)::bigint FROM sessions").Scan(&sum); err != nil {
-			w.b.Fatal(err)
-		}
-		if sum >= events {
-			return
-		}
+	for w.recorded() < events {
 		<-tick.C
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"sync"
-	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/agent"
@@ -466,10 +465,4 @@ func (d *drive) fail(ctx context.Context, name string, err error) error {
 		AgentContext: holdfast.AgentContext{AgentName: name},
 		Error:        holdfast.PublicMessage(err), Code: code, Retryable: code.Retryable(),
 	})
-}
-
-// last returns a context for the last words of something whose own context has
-// ended.
-func last(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 }

@@ -546,11 +546,6 @@ func (o *OpenCall) assemble() holdfast.Message {
 	return m
 }
 
-// empty reports whether the model has said nothing yet.
-func (o *OpenCall) empty() bool {
-	return o.text.Len() == 0 && o.reasoning.Len() == 0 && len(o.args) == 0
-}
-
 // foldEvent is Fold for an event whose decoded form is at hand.
 func (s *State) foldEvent(e *events.Envelope, ev holdfast.Event) error {
 	if e.Seq != s.Seq+1 {

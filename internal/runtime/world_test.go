@@ -389,9 +389,3 @@ func (e *effects) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	e.runs[what]++
 	return tool.Result{Output: "done " + what}, nil
 }
-
-func (e *effects) count(what string) int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.runs[what]
-}
