@@ -228,7 +228,10 @@ func (e *Engine) Drive(ctx context.Context, w *events.Writer, in events.Inbox) e
 	if err != nil {
 		return fmt.Errorf("load %s: %w", w.Ref(), err)
 	}
-	if s.Seq != w.Stored() {
+	switch {
+	case s.Seq > w.Stored():
+		return events.ErrLost // another worker has claimed the session since
+	case s.Seq < w.Stored():
 		return fmt.Errorf("load %s: the log ends at %d, the claim is %d", w.Ref(), s.Seq, w.Stored())
 	}
 	d := &drive{e: e, w: w, in: in, s: s, since: since, boxes: map[string]*toolbox{}}
