@@ -35,9 +35,9 @@ func (m *Model) chatRequest(req *model.Request) ([]byte, error) {
 				b = append(b, ',')
 			}
 			b = append(b, `{"type":"function","function":{"name":`...)
-			b = appendString(b, t.Name)
+			b = model.AppendString(b, t.Name)
 			if t.Description != "" {
-				b = appendString(append(b, `,"description":`...), t.Description)
+				b = model.AppendString(append(b, `,"description":`...), t.Description)
 			}
 			b = append(b, `,"parameters":`...)
 			var err error
@@ -58,8 +58,8 @@ func (m *Model) chatRequest(req *model.Request) ([]byte, error) {
 		b = append(b, `}}`...)
 	}
 	if p := m.set.alias.quirks.endUser; p != "" && req.EndUser != "" {
-		b = append(appendString(append(b, ','), p), ':')
-		b = appendString(b, req.EndUser)
+		b = append(model.AppendString(append(b, ','), p), ':')
+		b = model.AppendString(b, req.EndUser)
 	}
 	return append(b, '}'), nil
 }
@@ -90,15 +90,15 @@ func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s takes images only in messages of the user", m.cfg.Provider)
 	}
 	b = append(b, `{"role":`...)
-	b = appendString(b, string(msg.Role))
+	b = model.AppendString(b, string(msg.Role))
 	switch msg.Role {
 	case holdfast.RoleAssistant:
 		if msg.Content != "" {
-			b = appendString(append(b, `,"content":`...), msg.Content)
+			b = model.AppendString(append(b, `,"content":`...), msg.Content)
 		}
 		if h := m.set.reasoningHistory; h != "" && msg.ReasoningContent != "" {
-			b = append(appendString(append(b, ','), h), ':')
-			b = appendString(b, msg.ReasoningContent)
+			b = append(model.AppendString(append(b, ','), h), ':')
+			b = model.AppendString(b, msg.ReasoningContent)
 		}
 		if len(msg.ToolCalls) > 0 {
 			b = append(b, `,"tool_calls":[`...)
@@ -107,24 +107,24 @@ func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
 					b = append(b, ',')
 				}
 				c := &msg.ToolCalls[i]
-				b = appendString(append(b, `{"id":`...), c.ID)
-				b = appendString(append(b, `,"type":"function","function":{"name":`...), c.Function.Name)
-				b = appendString(append(b, `,"arguments":`...), arguments(c))
+				b = model.AppendString(append(b, `{"id":`...), c.ID)
+				b = model.AppendString(append(b, `,"type":"function","function":{"name":`...), c.Function.Name)
+				b = model.AppendString(append(b, `,"arguments":`...), arguments(c))
 				b = append(b, `}}`...)
 			}
 			b = append(b, ']')
 		}
 	case holdfast.RoleTool:
-		b = appendString(append(b, `,"tool_call_id":`...), msg.ToolCallID)
-		b = appendString(append(b, `,"content":`...), msg.Content)
+		b = model.AppendString(append(b, `,"tool_call_id":`...), msg.ToolCallID)
+		b = model.AppendString(append(b, `,"content":`...), msg.Content)
 	default:
 		if len(msg.Parts) == 0 {
-			b = appendString(append(b, `,"content":`...), msg.Content)
+			b = model.AppendString(append(b, `,"content":`...), msg.Content)
 			break
 		}
 		b = append(b, `,"content":[`...)
 		if msg.Content != "" {
-			b = appendString(append(b, `{"type":"text","text":`...), msg.Content)
+			b = model.AppendString(append(b, `{"type":"text","text":`...), msg.Content)
 			b = append(b, `},`...)
 		}
 		for i := range msg.Parts {
@@ -133,13 +133,13 @@ func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
 			}
 			p := &msg.Parts[i]
 			if p.ImageURL == nil {
-				b = appendString(append(b, `{"type":"text","text":`...), p.Text)
+				b = model.AppendString(append(b, `{"type":"text","text":`...), p.Text)
 				b = append(b, '}')
 				continue
 			}
-			b = appendString(append(b, `{"type":"image_url","image_url":{"url":`...), p.ImageURL.URL)
+			b = model.AppendString(append(b, `{"type":"image_url","image_url":{"url":`...), p.ImageURL.URL)
 			if p.ImageURL.Detail != "" {
-				b = appendString(append(b, `,"detail":`...), p.ImageURL.Detail)
+				b = model.AppendString(append(b, `,"detail":`...), p.ImageURL.Detail)
 			}
 			b = append(b, `}}`...)
 		}
@@ -178,9 +178,9 @@ func appendFormat(b []byte, so *model.StructuredOutput) ([]byte, error) {
 	if name == "" {
 		name = "answer"
 	}
-	b = appendString(append(b, `"name":`...), name[:min(len(name), 64)])
+	b = model.AppendString(append(b, `"name":`...), name[:min(len(name), 64)])
 	if so.Description != "" {
-		b = appendString(append(b, `,"description":`...), so.Description)
+		b = model.AppendString(append(b, `,"description":`...), so.Description)
 	}
 	if !json.Valid(so.Schema) {
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the schema of structured_output %q is not JSON", so.Name)

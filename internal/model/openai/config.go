@@ -217,9 +217,9 @@ func (s *settings) body(cfg model.Config, o *optionReader) error {
 			return invalid(cfg, "%s is not a number that can be sent", name)
 		}
 	}
-	b := &objectBuilder{}
-	b.str("model", cfg.Model)
-	b.bool("stream", true)
+	b := &model.Object{}
+	b.String("model", cfg.Model)
+	b.Bool("stream", true)
 	q := s.alias.quirks
 	maxTokens := q.maxTokens
 	switch {
@@ -239,10 +239,10 @@ func (s *settings) body(cfg model.Config, o *optionReader) error {
 		return invalid(cfg, "max_tokens_param must be max_tokens or max_completion_tokens, and only chat completions have it")
 	}
 	if cfg.MaxTokens != nil {
-		b.int(maxTokens, *cfg.MaxTokens)
+		b.Int(maxTokens, *cfg.MaxTokens)
 	}
-	b.float("temperature", cfg.Temperature)
-	b.float("top_p", cfg.TopP)
+	b.FloatIf("temperature", cfg.Temperature)
+	b.FloatIf("top_p", cfg.TopP)
 	effort, err := reasoningEffort(cfg)
 	if err != nil {
 		return err
@@ -257,15 +257,15 @@ func (s *settings) body(cfg model.Config, o *optionReader) error {
 	}
 	switch s.api {
 	case chatCompletions:
-		b.float("frequency_penalty", cfg.FrequencyPenalty)
-		b.float("presence_penalty", cfg.PresencePenalty)
-		b.strIf("reasoning_effort", effort)
-		b.strIf("verbosity", verbosity)
+		b.FloatIf("frequency_penalty", cfg.FrequencyPenalty)
+		b.FloatIf("presence_penalty", cfg.PresencePenalty)
+		b.StringIf("reasoning_effort", effort)
+		b.StringIf("verbosity", verbosity)
 		if summary != "" {
 			return invalid(cfg, "reasoning_summary needs api_type openai_responses")
 		}
 		if track := cfg.TrackUsage == nil || *cfg.TrackUsage; track && !q.noStreamOptions {
-			b.raw("stream_options", []byte(`{"include_usage":true}`))
+			b.Raw("stream_options", []byte(`{"include_usage":true}`))
 		}
 	case responsesAPI:
 		if cfg.FrequencyPenalty != nil || cfg.PresencePenalty != nil {
@@ -279,31 +279,31 @@ func (s *settings) body(cfg model.Config, o *optionReader) error {
 	if err := s.options(cfg, o, b); err != nil {
 		return err
 	}
-	s.fixed = b.buf
+	s.fixed = b.Open()
 	return nil
 }
 
-func (s *settings) responsesBody(cfg model.Config, b *objectBuilder, effort, summary, verbosity string) {
+func (s *settings) responsesBody(cfg model.Config, b *model.Object, effort, summary, verbosity string) {
 	if _, given := cfg.ProviderOpts["store"]; !given {
-		b.bool("store", false)
+		b.Bool("store", false)
 	}
 	if effort != "" || summary != "" {
-		r := &objectBuilder{}
-		r.strIf("effort", effort)
-		r.strIf("summary", summary)
-		b.raw("reasoning", r.close())
+		r := &model.Object{}
+		r.StringIf("effort", effort)
+		r.StringIf("summary", summary)
+		b.Raw("reasoning", r.Close())
 	}
 	s.reasoning = isReasoningModel(cfg.Model) || effort != "" && effort != "none"
 	if s.reasoning {
-		b.raw("include", []byte(`["reasoning.encrypted_content"]`))
+		b.Raw("include", []byte(`["reasoning.encrypted_content"]`))
 	}
 	if verbosity != "" {
-		s.verbosity = appendString(nil, verbosity)
+		s.verbosity = model.AppendString(nil, verbosity)
 	}
 }
 
 // options adds the provider options that are members of the body.
-func (s *settings) options(cfg model.Config, o *optionReader, b *objectBuilder) error {
+func (s *settings) options(cfg model.Config, o *optionReader, b *model.Object) error {
 	names := make([]string, 0, len(o.left))
 	for name := range o.left {
 		names = append(names, name)
@@ -329,7 +329,7 @@ func (s *settings) options(cfg model.Config, o *optionReader, b *objectBuilder) 
 		case !opt.check(v):
 			return invalid(cfg, "provider option %s must be %s", name, opt.want)
 		}
-		if err := b.any(member, v); err != nil {
+		if err := b.Any(member, v); err != nil {
 			return invalid(cfg, "provider option %s cannot be sent as JSON", name)
 		}
 	}
@@ -348,10 +348,10 @@ func (s *settings) options(cfg model.Config, o *optionReader, b *objectBuilder) 
 	}
 	sort.Strings(members)
 	for _, name := range members {
-		if reserved[name] || b.has(name) {
+		if reserved[name] || b.Has(name) {
 			return invalid(cfg, "provider option extra_body cannot set %s, which is set otherwise", name)
 		}
-		if err := b.any(name, m[name]); err != nil {
+		if err := b.Any(name, m[name]); err != nil {
 			return invalid(cfg, "provider option extra_body.%s cannot be sent as JSON", name)
 		}
 	}

@@ -41,9 +41,9 @@ func (m *Model) responsesRequest(req *model.Request) ([]byte, error) {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = appendString(append(b, `{"type":"function","name":`...), t.Name)
+			b = model.AppendString(append(b, `{"type":"function","name":`...), t.Name)
 			if t.Description != "" {
-				b = appendString(append(b, `,"description":`...), t.Description)
+				b = model.AppendString(append(b, `,"description":`...), t.Description)
 			}
 			b = append(b, `,"parameters":`...)
 			var err error
@@ -75,8 +75,8 @@ func (m *Model) responsesRequest(req *model.Request) ([]byte, error) {
 		b = append(b, '}')
 	}
 	if p := m.set.alias.quirks.endUser; p != "" && req.EndUser != "" {
-		b = append(appendString(append(b, ','), p), ':')
-		b = appendString(b, req.EndUser)
+		b = append(model.AppendString(append(b, ','), p), ':')
+		b = model.AppendString(b, req.EndUser)
 	}
 	return append(b, '}'), nil
 }
@@ -94,15 +94,15 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 	}
 	text := func(role string) {
 		comma()
-		b = appendString(append(b, `{"type":"message","role":`...), role)
-		b = appendString(append(b, `,"content":`...), msg.Content)
+		b = model.AppendString(append(b, `{"type":"message","role":`...), role)
+		b = model.AppendString(append(b, `,"content":`...), msg.Content)
 		b = append(b, '}')
 	}
 	switch msg.Role {
 	case holdfast.RoleTool:
 		comma()
-		b = appendString(append(b, `{"type":"function_call_output","call_id":`...), msg.ToolCallID)
-		b = appendString(append(b, `,"output":`...), msg.Content)
+		b = model.AppendString(append(b, `{"type":"function_call_output","call_id":`...), msg.ToolCallID)
+		b = model.AppendString(append(b, `,"output":`...), msg.Content)
 		return append(b, '}'), nil
 	case holdfast.RoleAssistant:
 		order := m.order(msg)
@@ -120,9 +120,9 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 						continue
 					}
 					comma()
-					b = appendString(append(b, `{"type":"function_call","call_id":`...), c.ID)
-					b = appendString(append(b, `,"name":`...), c.Function.Name)
-					b = appendString(append(b, `,"arguments":`...), arguments(c))
+					b = model.AppendString(append(b, `{"type":"function_call","call_id":`...), c.ID)
+					b = model.AppendString(append(b, `,"name":`...), c.Function.Name)
+					b = model.AppendString(append(b, `,"arguments":`...), arguments(c))
 					b = append(b, '}')
 				}
 			}
@@ -136,7 +136,7 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 	comma()
 	b = append(b, `{"type":"message","role":"user","content":[`...)
 	if msg.Content != "" {
-		b = appendString(append(b, `{"type":"input_text","text":`...), msg.Content)
+		b = model.AppendString(append(b, `{"type":"input_text","text":`...), msg.Content)
 		b = append(b, `},`...)
 	}
 	for i := range msg.Parts {
@@ -145,13 +145,13 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 		}
 		p := &msg.Parts[i]
 		if p.ImageURL == nil {
-			b = appendString(append(b, `{"type":"input_text","text":`...), p.Text)
+			b = model.AppendString(append(b, `{"type":"input_text","text":`...), p.Text)
 			b = append(b, '}')
 			continue
 		}
-		b = appendString(append(b, `{"type":"input_image","image_url":`...), p.ImageURL.URL)
+		b = model.AppendString(append(b, `{"type":"input_image","image_url":`...), p.ImageURL.URL)
 		if p.ImageURL.Detail != "" {
-			b = appendString(append(b, `,"detail":`...), p.ImageURL.Detail)
+			b = model.AppendString(append(b, `,"detail":`...), p.ImageURL.Detail)
 		}
 		b = append(b, '}')
 	}
