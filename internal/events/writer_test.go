@@ -85,7 +85,7 @@ func TestWriterOutcomes(t *testing.T) {
 			w.create()
 			w.record()
 			w.forget()
-			if tail := w.tail(); tail != (events.Tail{Seq: 1}) {
+			if tail := w.tail(); tail != (events.Tail{Seq: 1, Type: holdfast.TypeSessionParked}) {
 				t.Fatalf("tail %+v", tail)
 			}
 			w.bus.once(fault)
