@@ -22,6 +22,10 @@ TAGS := chaos,sim
 # the same flags, so that one build cache serves lint, programs and e2e tests.
 STATIC := CGO_ENABLED=0 GOFLAGS="$(strip $(shell go env GOFLAGS) -trimpath)"
 
+# The simulation is virtual time and many seeds: most of them without the race
+# detector, which makes it ten times as slow.
+SIM := internal/events/simtest
+
 # Folders with test files of a tag, as packages.
 tagged = $(shell grep -rlE --include='*_test.go' '^//go:build .*\<$(1)\>' . | xargs -r -n1 dirname | sort -u)
 
@@ -35,7 +39,9 @@ build: ## Build the programs into bin/, static
 
 .PHONY: test
 test: need-cc ## Run all tests, with the race detector
-	CGO_ENABLED=1 go test -race -timeout 14m ./...
+	CGO_ENABLED=1 go test -race -timeout 14m $$(go list ./... | grep -v '/$(SIM)$$')
+	CGO_ENABLED=1 go test -race -timeout 10m ./$(SIM) -seeds 10
+	$(STATIC) go test -timeout 10m ./$(SIM)
 
 .PHONY: need-cc
 need-cc:

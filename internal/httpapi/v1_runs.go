@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -112,16 +113,22 @@ func (a *API) startRun(ctx context.Context, in *struct {
 	return a.settledV1(ctx, ans, q.ref, err)
 }
 
-// sessionAgent is the agent of runs that name none.
+// sessionAgent is the agent of runs that name none: that of the newest run. The
+// session's row says it as far as the archive goes, the log the rest, so that the
+// answer does not take longer the longer the session is.
 func (a *API) sessionAgent(ctx context.Context, ref holdfast.SessionRef) (string, error) {
-	v, err := a.view(ctx, ref, 0)
+	info, err := a.cfg.Store.Session(ctx, ref)
 	if err != nil {
-		return "", err
+		info = events.SessionInfo{Session: ref} // not archived yet, or the archive is away: the log may have all
 	}
-	if v.Info.Agent == "" {
+	_, err = a.reader.Read(ctx, ref, info.Head.Seq, func(e events.Envelope) error { return info.Apply(&e) })
+	if err != nil {
+		return "", unavailable(fmt.Errorf("look for the agent of %s: %w", ref, err))
+	}
+	if info.Agent == "" {
 		return "", holdfast.Errorf(holdfast.CodeInvalid, "agent: missing, and the session has none yet")
 	}
-	return v.Info.Agent, nil
+	return info.Agent, nil
 }
 
 func (a *API) getRun(ctx context.Context, in *struct {
