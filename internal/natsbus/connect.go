@@ -22,6 +22,10 @@ const (
 	maxPings     = 2
 	// writeTimeout bounds a write to a server that does not read.
 	writeTimeout = 5 * time.Second
+	// syncQueue is the room of a subscription that is read message by message. Each
+	// pull of a command has one, of a message or two; the client's default of 65,536
+	// places would cost half a megabyte a pull.
+	syncQueue = 16
 )
 
 // Options are the connection options that the promises of this package need:
@@ -40,6 +44,7 @@ func Options(name string, logger *slog.Logger) []nats.Option {
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(maxPings),
 		nats.FlusherTimeout(writeTimeout),
+		nats.SyncQueueLen(syncQueue),
 		nats.RetryOnFailedConnect(true),
 		nats.ConnectHandler(func(nc *nats.Conn) {
 			logger.Info("connected to NATS", "server", nc.ConnectedUrlRedacted())
