@@ -32,7 +32,7 @@ const (
 	markBytes    = 1 << 30         // notes of who owns what
 	workerTTL    = 2 * time.Second // of a live worker's key
 	workerBeat   = workerTTL / 4
-	pullExpiry   = time.Second // how long a frozen worker's open pull may swallow a command
+	pullExpiry   = 400 * time.Millisecond // how long a frozen worker's open pull may swallow a command: less than it takes to find it frozen
 )
 
 // Config says how the streams are made. The zero value works.

@@ -25,7 +25,7 @@ func TestScenariosWithCrashes(t *testing.T) {
 			want := conversation(clean.state(ref(s.name() + "-clean")))
 			frames := int(clean.frames.Load())
 
-			limit := make(chan struct{}, 6)
+			limit := make(chan struct{}, 10)
 			var all sync.WaitGroup
 			for n := 1; n <= frames; n++ {
 				for _, before := range []bool{false, true} {

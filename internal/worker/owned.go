@@ -55,8 +55,25 @@ func (o *owned) signal() {
 	}
 }
 
+// noticed notes the ownership again when a wake-up comes for a session that is
+// owned: a supervisor took this worker for lost and removed its note, and if it
+// is lost for real next time, somebody must know.
+func (o *owned) noticed(ctx context.Context, c events.Command) bool {
+	if c.Kind != events.KindWake {
+		return true
+	}
+	if err := o.w.reg.Mark(ctx, o.w.cfg.ID, o.ref); err != nil {
+		o.w.log.Warn("note the ownership again", "session", o.ref.String(), "error", err)
+		return false
+	}
+	return true
+}
+
 // ask answers another worker that was given a command of this session.
 func (o *owned) ask(ctx context.Context, c events.Command) bool {
+	if !o.noticed(ctx, c) {
+		return false
+	}
 	select {
 	case accepted := <-o.offer(c):
 		return accepted

@@ -119,8 +119,10 @@ func (w *Worker) ping(ctx context.Context, workers []string, missed map[string]i
 	return lost
 }
 
-// rescue wakes the sessions of a lost worker. A mark goes only after its
-// session's wake-up is durable.
+// rescue wakes the sessions of a lost worker. The note goes first: if the worker
+// lives after all, it notes its ownership again when it gets the wake-up, and no
+// later removal may take that away. A supervisor that dies in between leaves a
+// session to the sweep.
 func (w *Worker) rescue(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -138,9 +140,13 @@ func (w *Worker) rescue(ctx context.Context, id string) {
 		limit <- struct{}{}
 		go func(ref holdfast.SessionRef) {
 			defer func() { <-limit }()
-			w.wake(ref)
 			if err := w.reg.Unmark(ctx, id, ref); err != nil {
 				w.log.Debug("remove the mark of a lost worker", "lost", id, "error", err)
+			}
+			if !w.wake(ref) {
+				if err := w.reg.Mark(ctx, id, ref); err != nil {
+					w.log.Warn("a session is left to the sweep", "session", ref.String(), "error", err)
+				}
 			}
 		}(ref)
 	}

@@ -73,7 +73,9 @@ const (
 	// that it had no room for is delivered again.
 	fullPause = 20 * time.Millisecond
 	fullRetry = 300 * time.Millisecond
-	// retryDelay is how long a session that could not be driven rests.
+	// awayDelay is how long a session rests whose bus or store is away, retryDelay one
+	// that could not be driven for another reason.
+	awayDelay  = 200 * time.Millisecond
 	retryDelay = 2 * time.Second
 	// lastWords is how long leaving a session may take.
 	lastWords = 3 * time.Second
@@ -265,6 +267,9 @@ func (w *Worker) ask(ctx context.Context, c events.Command) (accepted bool, err 
 	o := w.owned[c.Session]
 	w.mu.Unlock()
 	if o != nil {
+		if !o.noticed(actx, c) {
+			return false, nil
+		}
 		select {
 		case accepted := <-o.offer(c):
 			return accepted, nil
@@ -384,6 +389,10 @@ func (w *Worker) own(ctx context.Context, o *owned) {
 	case ctx.Err() != nil:
 		wake = true
 		w.handOver(o)
+	case holdfast.CodeOf(err) == holdfast.CodeUnavailable, errors.Is(err, events.ErrBusy), errors.Is(err, events.ErrClosed):
+		w.log.Warn("a session waits for what it needs", "session", o.ref.String(), "error", err)
+		w.pause(ctx, awayDelay)
+		wake = true
 	default:
 		w.log.Error("a session cannot go on", "session", o.ref.String(), "error", err)
 		w.pause(ctx, retryDelay)
@@ -391,8 +400,11 @@ func (w *Worker) own(ctx context.Context, o *owned) {
 	}
 	w.leave(o.writer)
 	w.active.Add(-1)
-	if wake {
-		w.wake(o.ref)
+	if wake && !w.wake(o.ref) {
+		// The note stays, so that supervisors find the session when this worker is gone;
+		// until then the sweep does.
+		w.forget(o)
+		return
 	}
 	// The note goes before the session is free for this worker to claim again: its
 	// next note must not be removed with the last one.
@@ -412,9 +424,8 @@ func (w *Worker) handOver(o *owned) {
 	}
 }
 
-// wake makes some worker look at the session. If it cannot be sent, the mark
-// stays and a supervisor finds it.
-func (w *Worker) wake(ref holdfast.SessionRef) {
+// wake makes some worker look at the session and reports whether that is durable.
+func (w *Worker) wake(ref holdfast.SessionRef) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
 	defer cancel()
 	c, err := events.NewCommand(ref, events.KindWake, "", nil)
@@ -424,6 +435,7 @@ func (w *Worker) wake(ref holdfast.SessionRef) {
 	if err != nil {
 		w.log.Warn("wake a session", "session", ref.String(), "error", err)
 	}
+	return err == nil
 }
 
 func (w *Worker) leave(writer *events.Writer) {

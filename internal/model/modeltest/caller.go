@@ -15,10 +15,12 @@ import (
 // has returned, and that the server has noticed.
 func (n *network) left(t *testing.T) {
 	t.Helper()
+	// net/http closes a connection in a goroutine of its own; no time may pass until
+	// it has.
+	synctest.Wait()
 	if open := n.open.Load(); open != 0 {
 		t.Errorf("%d connections are open after Stream has returned", open)
 	}
-	synctest.Wait()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.inflight != 0 {
