@@ -143,7 +143,10 @@ func (v *verifier) session(ctx context.Context, ref holdfast.SessionRef) error {
 // snapshot compares a snapshot with the fold from the first event.
 func (v *verifier) snapshot(s *runtime.State, snap events.Snapshot) {
 	want, err := json.Marshal(s)
-	if err == nil && snap.Format == runtime.StateFormat && !bytes.Equal(want, snap.Data) {
+	if err != nil || snap.Format != runtime.StateFormat {
+		return
+	}
+	if have, err := events.Unpack(snap.Data); err != nil || !bytes.Equal(want, have) {
 		v.bad(events.Violation{Session: s.Ref, Seq: snap.Seq, Rule: "snapshot", Detail: "differs from a fold of the log; delete it"})
 	}
 }

@@ -119,6 +119,20 @@ func AppendCompressed(dst []byte, evs []Envelope) []byte {
 	return dst
 }
 
+// Pack compresses what is kept beside the log, such as a snapshot.
+func Pack(data []byte) []byte {
+	return zstdEncoder().EncodeAll(data, make([]byte, 0, len(data)/2))
+}
+
+// Unpack returns what [Pack] was given, or an error that wraps [ErrCorrupt].
+func Unpack(packed []byte) ([]byte, error) {
+	data, err := zstdDecoder().DecodeAll(packed, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return data, nil
+}
+
 func appendBody(dst []byte, prev uint64, evs []Envelope) []byte {
 	if len(evs) == 0 {
 		panic("events: a frame without events")

@@ -156,8 +156,9 @@ func (e *Engine) resolve(ctx context.Context, s *State, b events.RunBody) source
 	return src
 }
 
-// StateFormat names the form of snapshots; one of another form is ignored.
-const StateFormat = "runtime.State/1"
+// StateFormat names the form of snapshots, JSON of a [State] that is packed by
+// [events.Pack]; one of another form is ignored.
+const StateFormat = "runtime.State/1 packed"
 
 // LoadState folds a session up to the end of its log, or up to seq through if
 // that is not 0. It starts from a snapshot where there is one.
@@ -170,7 +171,11 @@ func (e *Engine) LoadState(ctx context.Context, ref holdfast.SessionRef, through
 		case err != nil:
 			e.log.Warn("no snapshot; folding the whole log", "session", ref.String(), "error", err)
 		case snap.Seq > 0 && snap.Format == StateFormat:
-			if err := json.Unmarshal(snap.Data, s); err != nil {
+			data, err := events.Unpack(snap.Data)
+			if err == nil {
+				err = json.Unmarshal(data, s)
+			}
+			if err != nil {
 				e.log.Warn("snapshot cannot be read; folding the whole log", "session", ref.String(), "error", err)
 				s = NewState(ref)
 			} else {
@@ -210,7 +215,7 @@ func (e *Engine) snapshot(s *State, since uint64) {
 		e.log.Error("encode snapshot", "session", s.Ref.String(), "error", err)
 		return
 	}
-	snap := events.Snapshot{Seq: s.Seq, Format: StateFormat, Data: data}
+	snap := events.Snapshot{Seq: s.Seq, Format: StateFormat, Data: events.Pack(data)}
 	ref := s.Ref
 	e.background.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
