@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -252,5 +253,23 @@ func await[T any](t *testing.T, c <-chan T, what string) T {
 	case <-time.After(patience):
 		t.Fatalf("not after %s: %s", patience, what)
 		panic("unreachable")
+	}
+}
+
+func TestPack(t *testing.T) {
+	for _, data := range []string{"", "x", strings.Repeat(`{"content":"word "}`, 10_000)} {
+		packed := events.Pack([]byte(data))
+		got, err := events.Unpack(packed)
+		if err != nil || string(got) != data {
+			t.Errorf("%d bytes come back as %d, %v", len(data), len(got), err)
+		}
+		if len(data) > 1000 && len(packed) > len(data)/20 {
+			t.Errorf("%d bytes of repetition are packed into %d", len(data), len(packed))
+		}
+	}
+	for _, bad := range []string{"x", `{"Seq":1}`, string(events.Pack([]byte("whole"))[:8])} {
+		if _, err := events.Unpack([]byte(bad)); !errors.Is(err, events.ErrCorrupt) {
+			t.Errorf("unpack %q: %v, want ErrCorrupt", bad, err)
+		}
 	}
 }
