@@ -41,7 +41,8 @@ build: ## Build the programs into bin/, static
 test: need-cc ## Run all tests, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 14m $$(go list ./... | grep -v '/$(SIM)$$')
 	CGO_ENABLED=1 go test -race -timeout 10m ./$(SIM) -seeds 10
-	$(STATIC) go test -timeout 10m ./$(SIM)
+	$(STATIC) go test -timeout 10m ./$(SIM) -run '^TestProtocol$$' -seeds 100
+	$(STATIC) go test -timeout 10m ./$(SIM) -run '^TestDispatch$$' -seeds 30
 
 .PHONY: need-cc
 need-cc:
