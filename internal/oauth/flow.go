@@ -1,0 +1,140 @@
+package oauth
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Demand is what a server asks of the human. It is plain data without secrets:
+// it may be stored with a parked call.
+type Demand struct {
+	// ServerURL is the MCP endpoint, as [CanonicalURL] writes it.
+	ServerURL string `json:"server_url"`
+	// Status is the HTTP status: 401, or 403 for a token whose scope is too small.
+	Status int `json:"status"`
+	// ResourceMetadata is the URL that the challenge named (RFC 9728 section 5.1).
+	ResourceMetadata string `json:"resource_metadata,omitempty"`
+	// Scopes are those to ask for: what the challenge named, and for a step-up what
+	// the grant has already. Empty leaves it to the resource's metadata.
+	Scopes []string `json:"scopes,omitempty"`
+	// Operation and Attempt count the prompts for one operation; a new flow carries
+	// them into the grant.
+	Operation string `json:"operation,omitempty"`
+	Attempt   int    `json:"attempt,omitempty"`
+}
+
+// OAuthAuthorizationRequiredError says that a server wants a human to authorize.
+// Nothing was executed. It names the server that refused.
+type OAuthAuthorizationRequiredError struct {
+	Err        error
+	ServerURL  string
+	ServerType string // "remote"
+	// Demand is what [Client.Start] needs.
+	Demand Demand
+}
+
+func (e *OAuthAuthorizationRequiredError) Error() string {
+	return fmt.Sprintf("authorization required for %s server %s: %v", e.ServerType, e.ServerURL, e.Err)
+}
+
+// Unwrap returns Err, which has the code unauthorized.
+func (e *OAuthAuthorizationRequiredError) Unwrap() error { return e.Err }
+
+// ServerInfoProvider is what can say which server it speaks to.
+type ServerInfoProvider interface {
+	// GetServerInfo returns the URL of the server and its type, "remote".
+	GetServerInfo() (serverURL, serverType string)
+}
+
+// ServerTypeRemote is the type of servers that are reached by URL.
+const ServerTypeRemote = "remote"
+
+// StartRequest is what [Client.Start] is asked for.
+type StartRequest struct {
+	// Connection is the one whose RoundTripper returned the demand.
+	Connection Connection
+	Demand     Demand
+	// RedirectURI is that of the callback for this connection, on its own path.
+	RedirectURI string
+	// State goes into the URL as it is.
+	State string
+}
+
+// Flow is what has to be kept, sealed, from the start of an authorization to its
+// response. It names each endpoint, so that nothing is looked up again in between.
+type Flow struct {
+	// ServerURL, Operation and Attempt are those of the demand.
+	ServerURL string
+	Operation string
+	Attempt   int
+
+	Issuer string
+	// IssuerInResponse says that the server promised to name itself in the response
+	// (RFC 9207): one that does not is refused.
+	IssuerInResponse   bool
+	TokenEndpoint      string
+	RevocationEndpoint string
+	Resource           string
+	Registration       Registration
+	RedirectURI        string
+	State              string
+	Scopes             []string
+	// Verifier is the PKCE code verifier (RFC 7636).
+	Verifier Secret
+	// ProofKey is set if the tokens will be bound to a key (RFC 9449).
+	ProofKey Secret
+}
+
+// Response is what came to the redirect URI. Nothing in it is trusted.
+type Response struct {
+	State string
+	Code  Secret
+	// Issuer is the parameter iss, nil if there was none.
+	Issuer *string
+	// Error and ErrorDescription are shown to nobody before [Flow.Check].
+	Error            string
+	ErrorDescription string
+}
+
+type storedFlow struct {
+	ServerURL          string             `json:"server_url"`
+	Operation          string             `json:"operation,omitempty"`
+	Attempt            int                `json:"attempt,omitempty"`
+	Issuer             string             `json:"issuer"`
+	IssuerInResponse   bool               `json:"issuer_in_response,omitempty"`
+	TokenEndpoint      string             `json:"token_endpoint"`
+	RevocationEndpoint string             `json:"revocation_endpoint,omitempty"`
+	Resource           string             `json:"resource,omitempty"`
+	Registration       storedRegistration `json:"registration"`
+	RedirectURI        string             `json:"redirect_uri"`
+	State              string             `json:"state"`
+	Scopes             []string           `json:"scopes,omitempty"`
+	Verifier           plainSecret        `json:"verifier"`
+	ProofKey           plainSecret        `json:"proof_key,omitempty"`
+}
+
+// MarshalSecret returns the flow with its secrets in clear: to be sealed, never
+// to be stored or sent as it is.
+func (f *Flow) MarshalSecret() ([]byte, error) {
+	return json.Marshal(storedFlow{
+		ServerURL: f.ServerURL, Operation: f.Operation, Attempt: f.Attempt, Issuer: f.Issuer, IssuerInResponse: f.IssuerInResponse,
+		TokenEndpoint: f.TokenEndpoint, RevocationEndpoint: f.RevocationEndpoint, Resource: f.Resource,
+		Registration: f.Registration.stored(), RedirectURI: f.RedirectURI, State: f.State, Scopes: f.Scopes,
+		Verifier: plainSecret(f.Verifier), ProofKey: plainSecret(f.ProofKey),
+	})
+}
+
+// UnmarshalSecret reads what MarshalSecret wrote.
+func (f *Flow) UnmarshalSecret(b []byte) error {
+	var s storedFlow
+	if err := unmarshalStored(b, &s); err != nil {
+		return fmt.Errorf("reading a stored flow: %w", err)
+	}
+	*f = Flow{
+		ServerURL: s.ServerURL, Operation: s.Operation, Attempt: s.Attempt, Issuer: s.Issuer, IssuerInResponse: s.IssuerInResponse,
+		TokenEndpoint: s.TokenEndpoint, RevocationEndpoint: s.RevocationEndpoint, Resource: s.Resource,
+		Registration: s.Registration.registration(), RedirectURI: s.RedirectURI, State: s.State, Scopes: s.Scopes,
+		Verifier: Secret(s.Verifier), ProofKey: Secret(s.ProofKey),
+	}
+	return nil
+}
