@@ -16,12 +16,14 @@ const (
 	CodeForbidden    Code = "forbidden"     // valid credentials, not allowed
 	CodeNotFound     Code = "not_found"     // no such session, agent, call
 	CodeConflict     Code = "conflict"      // contradicts what is already in the log
+	CodeStale        Code = "stale"         // If-Match or If-None-Match does not fit what is there now
 	CodeKeyReused    Code = "key_reused"    // an Idempotency-Key came again with another body
 	CodeGone         Code = "gone"          // a cursor or a resource that cannot be served any more
 	CodeTooLarge     Code = "too_large"     // over a limit of size
 	CodeRateLimited  Code = "rate_limited"  // over a quota; try later
 	CodeNotOffered   Code = "not_offered"   // known, but not offered in this deployment
 	CodeUnavailable  Code = "unavailable"   // a dependency is away; try again
+	CodeUpstream     Code = "upstream"      // a server that was asked for this request failed: an OCI registry
 	CodeTimeout      Code = "timeout"       // it took too long
 	CodeCanceled     Code = "canceled"      // the caller or the user canceled
 	CodeInternal     Code = "internal"      // a bug or an unclassified failure

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/agent/agenttest"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/pgstore"
@@ -40,6 +42,12 @@ func TestStore(t *testing.T) {
 
 func TestMemoryStore(t *testing.T) {
 	tooltest.MemoryStore(t, func(t *testing.T) tool.MemoryStore {
+		return open(t, testenv.Postgres(t))
+	})
+}
+
+func TestAgentStore(t *testing.T) {
+	agenttest.Store(t, func(t *testing.T) agent.Store {
 		return open(t, testenv.Postgres(t))
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/agent/agenttest"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/sqlitestore"
@@ -34,6 +36,12 @@ func TestStore(t *testing.T) {
 
 func TestMemoryStore(t *testing.T) {
 	tooltest.MemoryStore(t, func(t *testing.T) tool.MemoryStore {
+		return open(t, filepath.Join(t.TempDir(), "archive.db"))
+	})
+}
+
+func TestAgentStore(t *testing.T) {
+	agenttest.Store(t, func(t *testing.T) agent.Store {
 		return open(t, filepath.Join(t.TempDir(), "archive.db"))
 	})
 }
