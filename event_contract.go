@@ -128,8 +128,12 @@ type SessionSummaryEvent struct {
 	// SessionID is on the wire only: see [CarriesSessionID].
 	SessionID string `json:"session_id,omitempty"`
 	Summary   string `json:"summary"`
-	// Through is the seq of the last event that the summary covers.
+	// Through is the seq of the last event that the summary covers, 0 if it leaves
+	// the newest messages out.
 	Through uint64 `json:"through,omitempty"`
+	// Messages is how many messages of the conversation, from its beginning, the
+	// summary stands for; 0 is all.
+	Messages int `json:"messages,omitempty"`
 }
 
 // SessionCompactionEvent (session_compaction) frames a compaction: status "started", then "completed".

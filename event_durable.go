@@ -167,7 +167,7 @@ type ModelCallFinishedEvent struct {
 	OpaqueProvider string          `json:"opaque_provider,omitempty"`
 	// Purpose is as in model_call_started. A call with a purpose leaves no message.
 	Purpose string `json:"purpose,omitempty"`
-	// Usage is set for calls with a purpose; those of a turn have a token_usage.
+	// Usage is set for the title; a turn and a summary have a token_usage.
 	Usage *Usage `json:"usage,omitempty"`
 }
 

@@ -39,7 +39,9 @@ const (
 	KindDelete = "delete" // no body
 	KindTimer  = "timer"  // body: TimerBody
 	KindInput  = "input"  // body: InputBody: an answer to an elicitation
-	KindResume = "resume" // no body: go on after max_iterations
+	KindResume = "resume" // body: ResumeBody: go on after max_iterations
+	// KindCompact has no body: replace older messages, for the model, by a summary.
+	KindCompact = "compact"
 	// KindWake carries no request: it makes some worker look at the session.
 	KindWake = "wake"
 )
@@ -79,6 +81,13 @@ type DecideBody struct {
 // CancelBody is the body of a cancellation; Run "" is the active run.
 type CancelBody struct {
 	Run string `json:"run,omitempty"`
+}
+
+// ResumeBody is the body of a resume command; Run "" is the active run.
+type ResumeBody struct {
+	Run string `json:"run,omitempty"`
+	// Iterations is how many more model calls are granted; 0 is 10.
+	Iterations int `json:"iterations,omitempty"`
 }
 
 // TimerBody is the body of a timer that fires.

@@ -37,6 +37,7 @@ const (
 	RuleOutcome  = "outcome"  // a call is answered once
 	RuleRepeat   = "repeat"   // a call that is neither read-only nor idempotent starts again only after it was said that its outcome is unknown
 	RuleDecision = "decision" // a decision answers a confirmation, once
+	RuleSummary  = "summary"  // a compaction is started and completed once, and a summary comes within one
 	RuleParts    = "parts"    // the parts of a payload are complete and have its hash
 )
 
@@ -57,6 +58,8 @@ type Verifier struct {
 	run      string
 	threads  []*verifyThread
 	parts    *verifyParts
+	// compacting says that a compaction is under way.
+	compacting bool
 }
 
 type verifyThread struct {
@@ -177,6 +180,15 @@ func (v *Verifier) content(e *Envelope, ev holdfast.Event) {
 		}
 	case *holdfast.PayloadPartEvent:
 		v.part(e, ev)
+	case *holdfast.SessionCompactionEvent:
+		if started := ev.Status == "started"; started == v.compacting {
+			v.bad(e, RuleSummary, "a compaction is %s; one was under way: %v", ev.Status, v.compacting)
+		}
+		v.compacting = ev.Status == "started"
+	case *holdfast.SessionSummaryEvent:
+		if !v.compacting {
+			v.bad(e, RuleSummary, "a summary outside of a compaction")
+		}
 	default:
 		if v.run != "" {
 			v.inRun(e, ev)
@@ -192,7 +204,7 @@ func (v *Verifier) created(e *Envelope, ev *holdfast.SessionCreatedEvent) {
 		v.bad(e, RuleFirst, "a fork after seq %d is here after seq %d", ev.ForkSeq, v.seq)
 	}
 	// What was under way stays with the session that this one was forked from.
-	v.run, v.threads, v.parts = "", nil, nil
+	v.run, v.threads, v.parts, v.compacting = "", nil, nil, false
 	v.commands, v.queued = map[string]uint64{}, map[string]bool{}
 	v.started, v.finished = map[string]bool{}, map[string]bool{}
 }

@@ -73,6 +73,7 @@ func (a *API) runRoutes(api huma.API) {
 	huma.Register(api, a.operation("decide", http.MethodPost, "/v1/sessions/{id}/tool-calls/{call}/decision", tag, "Decide on a tool call",
 		"The same decision again changes nothing; a contradiction, or a call that does not wait, is a conflict.",
 		http.StatusNotFound, http.StatusConflict), a.decide)
+	a.loopRoutes(api)
 }
 
 func (a *API) startRun(ctx context.Context, in *struct {

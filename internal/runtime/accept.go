@@ -81,6 +81,14 @@ func (s *State) effect(c events.Command, src source) (evs []holdfast.Event, run 
 			return nil, "", err
 		}
 		return s.acceptCancel(c, b)
+	case events.KindResume:
+		var b events.ResumeBody
+		if err := unmarshalBody(c, &b); err != nil {
+			return nil, "", err
+		}
+		return s.acceptResume(c, b)
+	case events.KindCompact:
+		return s.acceptCompact()
 	case events.KindDelete:
 		return []holdfast.Event{&holdfast.SessionDeletedEvent{Command: c.ID}}, "", nil
 	}

@@ -109,6 +109,8 @@ func (d *drive) next() (next step, waiting string) {
 	switch {
 	case s.Deleted:
 		return nil, events.WaitingIdle
+	case s.Run == nil && (s.Compacting != nil || s.CompactWanted):
+		return d.compactStep, ""
 	case s.Run == nil && len(s.Queue) == 0:
 		return nil, events.WaitingIdle
 	case s.Run == nil:
@@ -128,6 +130,8 @@ func (d *drive) next() (next step, waiting string) {
 		return d.voidCall, ""
 	case s.Run.Failed:
 		return d.stopThread("error"), ""
+	case s.Compacting != nil:
+		return d.compactStep, ""
 	case len(t.Calls) > 0:
 		if !d.callsToDo(t) || d.blocked == s.Seq {
 			return nil, events.WaitingApproval
@@ -137,7 +141,14 @@ func (d *drive) next() (next step, waiting string) {
 		return d.steer, ""
 	}
 	msgs := *s.messages(t)
-	if n := len(msgs); n > 0 && msgs[n-1].Role == holdfast.RoleAssistant && t.Iterations > 0 {
+	n := len(msgs)
+	answered := n > 0 && msgs[n-1].Role == holdfast.RoleAssistant && t.Iterations > 0
+	switch {
+	case s.mustCompact(!d.e.cfg.NoCompaction && (t.Task == nil || !answered)):
+		return d.compactStep, ""
+	case s.window(t).Overflow:
+		return d.overflown, ""
+	case answered:
 		return d.stopThread("stop"), ""
 	}
 	return d.modelStep, ""
@@ -399,6 +410,9 @@ func (d *drive) cancelRun(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var evs []holdfast.Event
+	if d.s.Compacting != nil {
+		evs = notCompacted(holdfast.AgentContext{AgentName: d.s.Run.AgentInFile}, nil)
+	}
 	for i := len(d.s.Run.Threads) - 1; i >= 0; i-- {
 		t := d.s.Run.Threads[i]
 		if t.Open != nil {
@@ -409,7 +423,7 @@ func (d *drive) cancelRun(ctx context.Context) error {
 		}
 		evs = append(evs, &holdfast.StreamStoppedEvent{AgentContext: holdfast.AgentContext{AgentName: t.Agent}, Reason: "canceled"})
 	}
-	if len(evs) == 0 {
+	if len(d.s.Run.Threads) == 0 {
 		evs = append(evs, &holdfast.StreamStartedEvent{AgentContext: holdfast.AgentContext{AgentName: d.s.Run.AgentInFile}},
 			&holdfast.StreamStoppedEvent{AgentContext: holdfast.AgentContext{AgentName: d.s.Run.AgentInFile}, Reason: "canceled"})
 	}

@@ -66,6 +66,9 @@ type Config struct {
 	ToolTimeout time.Duration
 	// SnapshotEvery is how many events make a new snapshot worth while. Default 500.
 	SnapshotEvery uint64
+	// NoCompaction turns automatic compaction off: a conversation that does not fit
+	// the model's window fails the run. Compaction on demand works all the same.
+	NoCompaction bool
 }
 
 // Engine drives sessions. It is safe for concurrent use.
@@ -158,7 +161,7 @@ func (e *Engine) resolve(ctx context.Context, s *State, b events.RunBody) source
 
 // StateFormat names the form of snapshots, JSON of a [State] that is packed by
 // [events.Pack]; one of another form is ignored.
-const StateFormat = "runtime.State/1 packed"
+const StateFormat = "runtime.State/2 packed"
 
 // LoadState folds a session up to the end of its log, or up to seq through if
 // that is not 0. It starts from a snapshot where there is one.

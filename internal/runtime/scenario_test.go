@@ -29,6 +29,9 @@ var update = flag.Bool("update", false, "rewrite the expected parts of the scena
 //	run TEXT                 a message; then the session parks idle
 //	run-until WAITING TEXT   a message; then the session parks waiting for that
 //	decide DECISION [IDLE]   a decision on the oldest waiting call; then it parks
+//	continue                 grants more iterations; then the session parks idle
+//	compact                  asks for a summary; then the session parks idle
+//	… refused                the command is refused
 //	cancel                   cancels the active run; then the session parks idle
 type scenario struct {
 	path    string
@@ -81,13 +84,19 @@ func (s *scenario) play(w *world, ref holdfast.SessionRef) {
 				until = after
 			}
 			a = w.send(ref, events.KindDecide, events.DecideBody{Decision: rest})
+		case "continue":
+			a = w.send(ref, events.KindResume, events.ResumeBody{Iterations: 2})
+		case "compact":
+			a = w.send(ref, events.KindCompact, nil)
 		case "cancel":
 			a = w.send(ref, events.KindCancel, nil)
 		default:
 			w.t.Fatalf("%s: unknown line %q", s.path, line)
 		}
-		if err := a.Err(); err != nil {
-			w.t.Fatalf("%s: %s: %v", s.path, line, err)
+		if refused := strings.HasSuffix(line, " refused"); (a.Err() != nil) != refused {
+			w.t.Fatalf("%s: %s: %v", s.path, line, a.Err())
+		} else if refused {
+			continue
 		}
 		w.waitParked(ref, until)
 	}
@@ -128,7 +137,8 @@ func transcript(evs []events.Envelope) string {
 		}
 		for _, k := range slices.Sorted(maps.Keys(m)) {
 			switch k {
-			case "message", "response", "title", "error", "code", "reason", "policy", "from_agent", "to_agent", "max_iterations", "attempt":
+			case "message", "response", "title", "error", "code", "reason", "policy", "from_agent", "to_agent", "max_iterations", "attempt",
+				"status", "summary", "failed_model", "fallback_model":
 				if text, ok := m[k].(string); ok && len(text) > 200 {
 					m[k] = text[:60] + "…" + text[len(text)-60:]
 				}

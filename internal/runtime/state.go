@@ -8,6 +8,7 @@ import (
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/model"
 )
 
 // State is a session: the fold of its events. Nothing that the loop decides by
@@ -33,6 +34,8 @@ type State struct {
 	// Run is the active run, nil if there is none.
 	Run     *Run
 	LastRun string
+	// LastAgent and LastAgentInFile are those of the run that started last.
+	LastAgent, LastAgentInFile string
 
 	// Pinned is the newest version of every agent file that was used, by name.
 	Pinned map[string]Pinned
@@ -42,6 +45,12 @@ type State struct {
 	// Summary replaces the first Summarized messages in what the model sees.
 	Summary    string
 	Summarized int
+	// Window is how full the context of the session's own conversation is.
+	Window Window
+	// Compacting is the compaction under way, nil if there is none. CompactWanted
+	// says that the user asked for one.
+	Compacting    *Compacting `json:",omitempty"`
+	CompactWanted bool        `json:",omitempty"`
 	// UserMessages is what the user said so far, queued messages included.
 	UserMessages []string
 	// Tool is what toolsets keep in the session: toolset, key, value.
@@ -83,8 +92,10 @@ type Run struct {
 	AgentInFile string
 	StartSeq    uint64
 	Started     time.Time
-	// Base is the length of the conversation when the run started.
+	// Base is the length of the conversation when the run started, Before what
+	// stood for its beginning then.
 	Base     int
+	Before   Summary
 	Canceled bool
 	Rollback bool
 	// Stopped is the reason of the outermost stream_stopped, "" before.
@@ -111,6 +122,9 @@ type Thread struct {
 	// outermost thread has none and uses the session's conversation.
 	Task     *Call              `json:",omitempty"`
 	Messages []holdfast.Message `json:",omitempty"`
+	// Summary and Window are those of Messages.
+	Summary Summary
+	Window  Window
 	// Iterations counts the model calls of this thread in this run.
 	Iterations int
 	// Open is the model call under way.
@@ -238,6 +252,7 @@ func (s *State) apply(e *events.Envelope, ev holdfast.Event) error {
 		s.Title = ev.Title
 	case *holdfast.CommandAcceptedEvent:
 		s.Commands[ev.Command] = Settled{Hash: ev.Hash, Seq: e.Seq, Run: ev.Run}
+		s.CompactWanted = s.CompactWanted || ev.Kind == events.KindCompact
 	case *holdfast.CommandRefusedEvent:
 		s.Commands[ev.Command] = Settled{Hash: ev.Hash, Seq: e.Seq, Code: ev.Code, Message: ev.Message}
 	case *holdfast.AgentPinnedEvent:
@@ -250,8 +265,17 @@ func (s *State) apply(e *events.Envelope, ev holdfast.Event) error {
 	case *holdfast.TokenUsageEvent:
 		s.account(ev.Usage)
 		s.ContextLength = ev.Usage.ContextLength
+		s.measure(ev.Usage)
 	case *holdfast.SessionSummaryEvent:
-		s.Summary, s.Summarized = ev.Summary, len(s.Conversation)
+		s.summarized(ev)
+	case *holdfast.SessionCompactionEvent:
+		s.compaction(ev)
+	case *holdfast.ModelCallStartedEvent:
+		if ev.Purpose == "" {
+			s.applyRun(e, ev)
+		} else if s.Compacting != nil && ev.Purpose == string(model.PurposeSummary) {
+			s.Compacting.Attempts++
+		}
 	case *holdfast.ModelCallFinishedEvent:
 		if ev.Purpose == "" {
 			s.applyRun(e, ev)
@@ -275,6 +299,7 @@ func (s *State) account(u holdfast.Usage) {
 func (s *State) detach() {
 	s.Commands, s.Queue = map[string]Settled{}, nil
 	s.Deleted = false
+	s.Compacting, s.CompactWanted = nil, false
 	if s.Run == nil {
 		return
 	}
@@ -313,8 +338,9 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 		s.unqueue(ev.Run)
 		s.Run = &Run{
 			ID: ev.Run, Agent: ev.Agent, AgentInFile: ev.AgentInFile, StartSeq: e.Seq, Started: e.Time,
-			Base: len(s.Conversation), Decided: map[string]string{},
+			Base: len(s.Conversation), Before: s.summary(nil), Decided: map[string]string{},
 		}
+		s.LastAgent, s.LastAgentInFile = ev.Agent, ev.AgentInFile
 	case *holdfast.RunCanceledEvent:
 		if s.Run != nil && s.Run.ID == ev.Run {
 			s.Run.Canceled = true
@@ -330,7 +356,7 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 		if s.Run != nil && s.Run.ID == ev.Run {
 			if s.Run.Rollback {
 				s.Conversation = s.Conversation[:s.Run.Base:s.Run.Base]
-				s.Summarized = min(s.Summarized, s.Run.Base)
+				s.Summary, s.Summarized = s.Run.Before.Text, s.Run.Before.Messages
 			}
 			s.LastRun, s.Run = ev.Run, nil
 		}
@@ -384,14 +410,12 @@ func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
 		s.Run.Failed = false
 	case *holdfast.ErrorEvent:
 		s.Run.Failed = true
+		s.window(t).Overflow = false
 	case *holdfast.AgentSwitchingEvent:
 		if ev.Switching {
 			t.Agent = ev.ToAgent
 		}
 	case *holdfast.ModelCallStartedEvent:
-		if ev.Purpose != "" {
-			return
-		}
 		t.Open = &OpenCall{ID: ev.Call, Model: ev.Model, FromSeq: e.Seq + 1, Epoch: e.Epoch}
 		t.Iterations++
 	case *holdfast.AgentChoiceEvent:
@@ -408,8 +432,12 @@ func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
 		}
 	case *holdfast.ModelCallVoidedEvent:
 		t.Open = nil
-		t.Attempts++
 		t.Iterations--
+		if ev.Reason == reasonOverflow {
+			s.window(t).Overflow = true
+		} else {
+			t.Attempts++
+		}
 	case *holdfast.ModelCallFinishedEvent:
 		s.finishCall(t, ev, e.Time)
 	default:
@@ -430,6 +458,8 @@ func (s *State) finishCall(t *Thread, ev *holdfast.ModelCallFinishedEvent, at ti
 	msgs := s.messages(t)
 	*msgs = append(*msgs, m)
 	t.Open, t.Attempts, t.Calls = nil, 0, nil
+	w := s.window(t)
+	w.Tried, w.Overflow = false, false
 	for _, c := range m.ToolCalls {
 		t.Calls = append(t.Calls, &Call{ToolCall: c})
 	}

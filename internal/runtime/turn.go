@@ -160,6 +160,9 @@ func (c *turn) end(ctx context.Context, err error) error {
 	t := d.s.top()
 	if err != nil {
 		d.e.log.Info("model call failed", "session", d.s.Ref.String(), "model", c.model, "error", err)
+		if holdfast.CodeOf(err) == holdfast.CodeModelContext && !d.e.cfg.NoCompaction {
+			return d.add(ctx, t.voided(reasonOverflow))
+		}
 		if errors.Is(err, events.ErrTooLarge) {
 			err = holdfast.WrapError(holdfast.CodeModelFailed, err, "the model sent a piece that is too large")
 		}
@@ -215,7 +218,7 @@ func (t *Thread) breakOff(reason string) []holdfast.Event {
 	}
 	who := holdfast.AgentContext{AgentName: t.Agent}
 	if t.Open.text.Len() == 0 {
-		return []holdfast.Event{&holdfast.ModelCallVoidedEvent{AgentContext: who, Call: t.Open.ID, FromSeq: t.Open.FromSeq, Reason: reason}}
+		return []holdfast.Event{t.voided(reason)}
 	}
 	return []holdfast.Event{&holdfast.ModelCallFinishedEvent{AgentContext: who, Call: t.Open.ID, Model: t.Open.Model, FinishReason: reason}}
 }
@@ -226,20 +229,31 @@ func (d *drive) voidCall(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t := d.s.top()
-	return d.add(ctx, &holdfast.ModelCallVoidedEvent{
-		AgentContext: holdfast.AgentContext{AgentName: t.Agent},
-		Call:         t.Open.ID, FromSeq: t.Open.FromSeq, Reason: "worker_lost",
-	})
+	return d.add(ctx, t.voided("worker_lost"))
+}
+
+// voided is the event that takes back what the open call has said.
+func (t *Thread) voided(reason string) holdfast.Event {
+	return &holdfast.ModelCallVoidedEvent{
+		AgentContext: holdfast.AgentContext{AgentName: t.Agent}, Call: t.Open.ID, FromSeq: t.Open.FromSeq, Reason: reason,
+	}
+}
+
+// overflown fails the run whose conversation does not fit the model's window,
+// compacted as far as it can be.
+func (d *drive) overflown(ctx context.Context) error {
+	d.mu.Lock()
+	name := d.s.top().Agent
+	d.mu.Unlock()
+	return d.fail(ctx, name, holdfast.Errorf(holdfast.CodeModelContext, "the conversation does not fit the model's context window, and a summary does not make it fit"))
 }
 
 // request builds what the model gets to see. The caller holds mu.
 func (d *drive) request(team *agent.Team, a *agent.Agent, box *toolbox) (model.Request, error) {
 	t := d.s.top()
 	all := *d.s.messages(t)
-	first := 0
-	if t.Task == nil {
-		first = d.s.Summarized
-	}
+	before := d.s.summary(t)
+	first := before.Messages
 	if n := a.NumHistoryItems; n > 0 && len(all)-first > n {
 		first = safeCut(all, len(all)-n)
 	}
@@ -247,8 +261,12 @@ func (d *drive) request(team *agent.Team, a *agent.Agent, box *toolbox) (model.R
 	if system := d.systemPrompt(team, a, box); system != "" {
 		msgs = append(msgs, holdfast.Message{Role: holdfast.RoleSystem, Content: system})
 	}
-	if t.Task == nil && d.s.Summary != "" {
-		msgs = append(msgs, holdfast.Message{Role: holdfast.RoleUser, Content: "Summary of the conversation so far:\n\n" + d.s.Summary})
+	if before.Text != "" {
+		text := "Summary of the conversation so far:\n\n" + before.Text
+		if last := lastRequest(all, first); last != "" && first < len(all) {
+			text += "\n\nThe last request, word for word:\n\n" + last
+		}
+		msgs = append(msgs, holdfast.Message{Role: holdfast.RoleUser, Content: text})
 	}
 	msgs = append(msgs, all[first:]...)
 	req := model.Request{Messages: msgs, Tools: box.modelTools()}
