@@ -3,10 +3,8 @@ package oauth
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"time"
 )
 
@@ -23,9 +21,6 @@ type Options struct {
 	ClientName string
 	// ClientURI is shown beside it; "" leaves it out.
 	ClientURI string
-	// DocumentURL is the https URL at which this deployment serves its client id
-	// metadata document; "" is that it serves none.
-	DocumentURL string
 	// RequireMetadata refuses servers of MCP 2025-03-26 that publish no metadata
 	// of the resource. False asks their own origin, as that revision says.
 	RequireMetadata bool
@@ -48,6 +43,16 @@ type Connection struct {
 	// Scopes are asked for instead of those that the resource's metadata lists.
 	Scopes []string
 
+	// Machine gets tokens without a human; nil asks the human.
+	Machine Machine
+	// WholeOrigin sends the token to all paths of the server's origin, not only to
+	// those below the resource. For the older transport with SSE, whose messages go
+	// to a path that the server chooses.
+	WholeOrigin bool
+	// Transport carries the requests to the MCP server; nil is that of the client.
+	Transport http.RoundTripper
+
+	// Grants and Registrations are required.
 	Grants        GrantStore
 	Registrations RegistrationStore
 }
@@ -62,11 +67,6 @@ type Client struct {
 func NewClient(o Options) (*Client, error) {
 	if o.Transport == nil {
 		return nil, errors.New("oauth: there is no transport for requests to authorization servers")
-	}
-	if o.DocumentURL != "" {
-		if u, err := url.Parse(o.DocumentURL); err != nil || u.Scheme != "https" || u.Host == "" || u.Path == "" || u.Path == "/" || u.User != nil || u.Fragment != "" {
-			return nil, fmt.Errorf("oauth: %q cannot be a client id: it must be an https URL with a path", o.DocumentURL)
-		}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -21,7 +21,7 @@
 //	(*Client) Finish(ctx, Flow, Response) (Grant, error)   // begins with (*Flow) Check(Response) error
 //	StoreGrant(ctx, GrantStore, GrantKey, Grant) error     // replaces what is there
 //	(*Client) Revoke(ctx, Grant) error                     // RFC 7009, on disconnect
-//	(*Client) Document(redirectURIs) ClientMetadata        // what DocumentURL serves
+//	(*Client) Document(documentURL, redirectURIs…) ClientMetadata  // what StartRequest.DocumentURL serves
 //	(Connection) Key() GrantKey
 //
 // # Promises

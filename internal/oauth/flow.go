@@ -14,13 +14,18 @@ type Demand struct {
 	Status int `json:"status"`
 	// ResourceMetadata is the URL that the challenge named (RFC 9728 section 5.1).
 	ResourceMetadata string `json:"resource_metadata,omitempty"`
-	// Scopes are those to ask for: what the challenge named, and for a step-up what
-	// the grant has already. Empty leaves it to the resource's metadata.
+	// Scopes are those that the challenge named; empty leaves it to the metadata.
 	Scopes []string `json:"scopes,omitempty"`
+	// Held are the scopes of the grant that was not enough, and Issuer is where it
+	// came from. They are asked for again, if it is the same issuer.
+	Held   []string `json:"held,omitempty"`
+	Issuer string   `json:"issuer,omitempty"`
 	// Operation and Attempt count the prompts for one operation; a new flow carries
 	// them into the grant.
 	Operation string `json:"operation,omitempty"`
 	Attempt   int    `json:"attempt,omitempty"`
+	// DPoP says that the server wants tokens that are bound to a key (RFC 9449).
+	DPoP bool `json:"dpop,omitempty"`
 }
 
 // OAuthAuthorizationRequiredError says that a server wants a human to authorize.
@@ -56,8 +61,16 @@ type StartRequest struct {
 	Demand     Demand
 	// RedirectURI is that of the callback for this connection, on its own path.
 	RedirectURI string
+	// DocumentURL is the https URL at which the deployment serves the client id
+	// metadata document of this redirect URI ([Client.Document]); "" is that it
+	// serves none.
+	DocumentURL string
 	// State goes into the URL as it is.
 	State string
+	// RegisterAnew forgets a dynamic registration that there is. For a flow whose
+	// predecessor ended without any response, or with [ClientUnknown]: a server that
+	// lost its registrations shows the human an error page and redirects nowhere.
+	RegisterAnew bool
 }
 
 // Flow is what has to be kept, sealed, from the start of an authorization to its
