@@ -37,6 +37,7 @@ type Client struct {
 	key     string
 	timeout time.Duration
 	idle    time.Duration
+	lostFn  func(session string, err error)
 }
 
 // Option configures a [Client].
@@ -57,6 +58,18 @@ func WithTimeout(d time.Duration) Option { return func(c *Client) { c.timeout = 
 // WithIdleTimeout sets after how much silence a stream's connection counts as
 // lost. The server says something at least every 10 s. Default 30 s.
 func WithIdleTimeout(d time.Duration) Option { return func(c *Client) { c.idle = d } }
+
+// WithReconnectNotice sets a function that is told of every connection of a
+// stream that was lost, before the client connects again: an interface may show
+// it. err is nil if the server ended the stream in order, as one does that is
+// restarted. It is called from whoever reads the stream and must not block.
+// Default: nobody is told.
+func WithReconnectNotice(fn func(session string, err error)) Option {
+	return func(c *Client) { c.lostFn = fn }
+}
+
+// NewClient is [New] under the name that users of the original know.
+func NewClient(baseURL string, opts ...Option) (*Client, error) { return New(baseURL, opts...) }
 
 // New returns a client of the server at baseURL, such as http://localhost:8080.
 func New(baseURL string, opts ...Option) (*Client, error) {
@@ -79,6 +92,12 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 		return nil, errors.New("the HTTP client must be set and must have no Timeout: it would cut streams; use WithTimeout")
 	}
 	return c, nil
+}
+
+// ErrorResponse is the body with which the original API says that something went
+// wrong.
+type ErrorResponse struct {
+	Error string `json:"error"`
 }
 
 // Error is an answer of the server that says that something went wrong.
@@ -111,6 +130,7 @@ func readError(resp *http.Response) error {
 		e.RetryAfter = time.Duration(s) * time.Second
 	}
 	var body struct {
+		ErrorResponse
 		Detail  string        `json:"detail"`
 		Message string        `json:"message"`
 		Code    holdfast.Code `json:"code"`
@@ -118,7 +138,7 @@ func readError(resp *http.Response) error {
 	// What is no JSON comes from something between us and the server.
 	if data, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20)); err == nil && json.Unmarshal(data, &body) == nil {
 		e.Code = body.Code
-		for _, m := range []string{body.Detail, body.Message} {
+		for _, m := range []string{body.Detail, body.Message, body.ErrorResponse.Error} {
 			if m != "" {
 				e.Message = m
 				break
@@ -173,7 +193,12 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 }
 
 func (c *Client) doWithKey(ctx context.Context, method, path string, query url.Values, key string, in, out any) error {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	return c.attempt(ctx, c.timeout, attempts, method, path, query, key, in, out)
+}
+
+// attempt is doWithKey with limits of its own.
+func (c *Client) attempt(ctx context.Context, timeout time.Duration, attempts int, method, path string, query url.Values, key string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var body []byte
 	if in != nil {
@@ -219,15 +244,24 @@ func (c *Client) once(ctx context.Context, method, path string, query url.Values
 	if out == nil {
 		return nil
 	}
-	if raw, ok := out.(*json.RawMessage); ok && json.Valid(data) {
-		*raw = data
+	switch raw := out.(type) {
+	case *plainText:
+		*raw = plainText(data)
 		return nil
+	case *json.RawMessage:
+		if json.Valid(data) {
+			*raw = data
+			return nil
+		}
 	}
 	if err := json.Unmarshal(data, out); err != nil {
 		return fmt.Errorf("the answer cannot be read: %w", err)
 	}
 	return nil
 }
+
+// plainText is an answer that is taken as it is.
+type plainText string
 
 // lostError is a connection that broke.
 type lostError struct{ err error }

@@ -57,11 +57,11 @@ func (c *Client) RunAgentWithAgentName(ctx context.Context, session, agent, agen
 	return out, nil
 }
 
-// settleRun starts a run and asks, with the same key, until it is known which.
-func (c *Client) settleRun(ctx context.Context, session string, in NewRun) (Settled, error) {
-	key := holdfast.NewID()
+// settled makes a request and repeats it, with the same key, until it is known
+// what became of it.
+func (c *Client) settled(ctx context.Context, path, key string, in any) (Settled, error) {
 	for attempt := 1; ; attempt++ {
-		s, err := c.settleWithKey(ctx, path("v1", "sessions", session, "runs"), key, in)
+		s, err := c.settleWithKey(ctx, path, key, in)
 		if err != nil || s.Status != statusPending {
 			return s, err
 		}
@@ -69,6 +69,11 @@ func (c *Client) settleRun(ctx context.Context, session string, in NewRun) (Sett
 			return Settled{}, context.Cause(ctx)
 		}
 	}
+}
+
+// settleRun starts a run and asks until it is known which.
+func (c *Client) settleRun(ctx context.Context, session string, in NewRun) (Settled, error) {
+	return c.settled(ctx, path("v1", "sessions", session, "runs"), holdfast.NewID(), in)
 }
 
 // statusPending is the status of a request that is stored and whose outcome is
@@ -97,7 +102,7 @@ func (c *Client) stream(ctx context.Context, session, run string, after uint64, 
 	}
 	args := map[string]*strings.Builder{}
 	names := map[string]string{}
-	err := c.follow(ctx, session, after, func(e Entry) bool {
+	err := c.follow(ctx, session, after, true, func(e Entry) bool {
 		if e.Run != run {
 			return true
 		}

@@ -1,10 +1,10 @@
 package client
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
+	"iter"
 	"net/url"
 	"strconv"
 	"time"
@@ -27,13 +27,17 @@ type Session struct {
 	// Run is the active run, "" if there is none.
 	Run string `json:"run"`
 	// Agent is the agent file of the newest run.
-	Agent         string            `json:"agent"`
-	ToolsApproved bool              `json:"tools_approved"`
-	NumMessages   int64             `json:"num_messages"`
-	InputTokens   int64             `json:"input_tokens"`
-	OutputTokens  int64             `json:"output_tokens"`
-	Cost          float64           `json:"cost"` // US dollars
-	Metadata      map[string]string `json:"metadata"`
+	Agent         string  `json:"agent"`
+	ToolsApproved bool    `json:"tools_approved"`
+	NumMessages   int64   `json:"num_messages"`
+	InputTokens   int64   `json:"input_tokens"`
+	OutputTokens  int64   `json:"output_tokens"`
+	Cost          float64 `json:"cost"` // US dollars
+	// ForkOf is the session that this one was forked from, "" for none; ForkSeq is
+	// the last event that both share.
+	ForkOf   string            `json:"fork_of"`
+	ForkSeq  uint64            `json:"fork_seq"`
+	Metadata map[string]string `json:"metadata"`
 }
 
 // Document is a session with all that was said in it.
@@ -114,24 +118,63 @@ func (c *Client) document(ctx context.Context, method, path string, query url.Va
 	return &d, nil
 }
 
-// GetSessions returns all sessions, newest first.
+// GetSessions returns all sessions, newest first. See [Client.Sessions] for a
+// tenant with many.
 func (c *Client) GetSessions(ctx context.Context) ([]Session, error) {
 	var all []Session
-	query := url.Values{"limit": {"1000"}}
-	for {
-		var page struct {
-			Sessions []Session `json:"sessions"`
-			Next     string    `json:"next"`
-		}
-		if err := c.do(ctx, "GET", path("v1", "sessions"), query, nil, &page); err != nil {
+	for s, err := range c.Sessions(ctx, 1000) {
+		if err != nil {
 			return nil, err
 		}
-		all = append(all, page.Sessions...)
-		if page.Next == "" || len(page.Sessions) == 0 {
-			return all, nil
-		}
-		query.Set("cursor", page.Next)
+		all = append(all, s)
 	}
+	return all, nil
+}
+
+// Sessions gives out the sessions, newest first, and asks for the next page of
+// that many (1 to 1000) when one is used up. An error is the last thing that it
+// gives out.
+func (c *Client) Sessions(ctx context.Context, page int) iter.Seq2[Session, error] {
+	return func(yield func(Session, error) bool) {
+		query := url.Values{"limit": {strconv.Itoa(page)}}
+		for {
+			var p struct {
+				Sessions []Session `json:"sessions"`
+				Next     string    `json:"next"`
+			}
+			if err := c.do(ctx, "GET", path("v1", "sessions"), query, nil, &p); err != nil {
+				yield(Session{}, err)
+				return
+			}
+			for _, s := range p.Sessions {
+				if !yield(s, nil) {
+					return
+				}
+			}
+			// A server that names the same page again would be asked for ever.
+			if p.Next == "" || len(p.Sessions) == 0 || p.Next == query.Get("cursor") {
+				return
+			}
+			query.Set("cursor", p.Next)
+		}
+	}
+}
+
+// NewFork is what a fork begins with. The zero value forks at the newest event.
+type NewFork struct {
+	// Seq is the last event that both sessions share, 0 the newest.
+	Seq uint64 `json:"seq,omitempty"`
+	// ID is the id of the new session, "" for one of the server's choice.
+	ID string `json:"id,omitempty"`
+	// Title is "" for that of the forked session.
+	Title    string            `json:"title,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+// ForkSession makes a session that continues another one after an event. Nothing
+// is copied, and neither sees what happens in the other.
+func (c *Client) ForkSession(ctx context.Context, id string, f NewFork) (*Document, error) {
+	return c.document(ctx, "POST", path("v1", "sessions", id, "forks"), nil, f)
 }
 
 // DeleteSession deletes a session and its events.
@@ -140,13 +183,13 @@ func (c *Client) DeleteSession(ctx context.Context, id string) error {
 }
 
 // ResumeType is an answer to a question about a tool call.
-type ResumeType string
+type ResumeType = holdfast.ResumeType
 
 // The answers.
 const (
-	ResumeTypeApprove        ResumeType = "approve"
-	ResumeTypeApproveSession ResumeType = "approve-session"
-	ResumeTypeReject         ResumeType = "reject"
+	ResumeTypeApprove        = holdfast.ResumeTypeApprove
+	ResumeTypeApproveSession = holdfast.ResumeTypeApproveSession
+	ResumeTypeReject         = holdfast.ResumeTypeReject
 )
 
 // ResumeSession decides on the oldest tool call that waits; see [Client.Decide]
@@ -240,45 +283,37 @@ func (c *Client) GetRun(ctx context.Context, session, run string) (*Run, error) 
 	return &r, nil
 }
 
-// Agent is an agent file in a list.
-type Agent struct {
-	Name        string `json:"name"`
-	Description string `json:"description"`
-	Multi       bool   `json:"multi"` // several agents
-	// Problem is why the file cannot be used, "" if it can.
-	Problem string `json:"problem"`
+// Compact replaces older messages, in what the model sees, by a summary. The log
+// keeps them. The summary is in the events behind Seq.
+func (c *Client) Compact(ctx context.Context, session string) (Settled, error) {
+	return c.settle(ctx, path("v1", "sessions", session, "compact"), nil)
 }
 
-// GetAgents returns the agent files by name.
-func (c *Client) GetAgents(ctx context.Context) ([]Agent, error) {
-	var list struct {
-		Agents []Agent `json:"agents"`
+// summarize compacts and calls fn for the events that say so, until the summary
+// is stored.
+func (c *Client) summarize(ctx context.Context, session string, fn func(holdfast.Event)) error {
+	key := holdfast.NewID()
+	s, err := c.settled(ctx, path("v1", "sessions", session, "compact"), key, nil)
+	if err != nil {
+		return err
 	}
-	if err := c.do(ctx, "GET", path("v1", "agents"), nil, nil, &list); err != nil {
-		return nil, err
+	for e, err := range c.Events(ctx, session, max(s.Seq, 1)-1) {
+		if err != nil {
+			return err
+		}
+		switch ev := e.Event.(type) {
+		case *holdfast.SessionSummaryEvent, *holdfast.TokenUsageEvent, *holdfast.WarningEvent:
+			fn(ev)
+		case *holdfast.ErrorEvent:
+			return holdfast.Errorf(cmp.Or(ev.Code, holdfast.CodeInternal), "%s", ev.Error)
+		case *holdfast.SessionCompactionEvent:
+			fn(ev)
+			if ev.Status == "completed" {
+				return nil
+			}
+		case *holdfast.SessionParkedEvent:
+			return holdfast.Errorf(holdfast.CodeInternal, "the session was parked before a summary was made")
+		}
 	}
-	return list.Agents, nil
-}
-
-// GetAgent returns an agent file as JSON, its agents as an object by name.
-func (c *Client) GetAgent(ctx context.Context, name string) (json.RawMessage, error) {
-	var doc json.RawMessage
-	if err := c.do(ctx, "GET", path("v1", "agents", name), nil, nil, &doc); err != nil {
-		return nil, err
-	}
-	return doc, nil
-}
-
-// GetDesktopToken returns the token of a desktop application, always "" here.
-func (c *Client) GetDesktopToken(ctx context.Context) (string, error) {
-	var t struct {
-		Token *string `json:"token"`
-	}
-	if err := c.do(ctx, "GET", path("api", "desktop", "token"), nil, nil, &t); err != nil {
-		return "", err
-	}
-	if t.Token == nil {
-		return "", errors.New("GET /api/desktop/token: the answer has no token")
-	}
-	return *t.Token, nil
+	return context.Cause(ctx)
 }

@@ -30,32 +30,114 @@ type Entry struct {
 // those to come, until ctx ends. It reconnects by itself; an error is final and
 // the last thing that it gives out.
 func (c *Client) Events(ctx context.Context, session string, after uint64) iter.Seq2[Entry, error] {
+	return c.entries(ctx, session, after, true)
+}
+
+// Log gives out the events of a session behind seq after that there are now, and
+// ends. It is [Client.Events] otherwise.
+func (c *Client) Log(ctx context.Context, session string, after uint64) iter.Seq2[Entry, error] {
+	return c.entries(ctx, session, after, false)
+}
+
+func (c *Client) entries(ctx context.Context, session string, after uint64, live bool) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		err := c.follow(ctx, session, after, func(e Entry) bool { return yield(e, nil) })
+		err := c.follow(ctx, session, after, live, func(e Entry) bool { return yield(e, nil) })
 		if err != nil {
 			yield(Entry{}, err)
 		}
 	}
 }
 
+// Replay is [Client.Log] at the pace at which the session was: 1 as it was, 2
+// twice as fast, 0 without a pause. No pause is longer than most, if that is not
+// 0: a session may have waited for days.
+func (c *Client) Replay(ctx context.Context, session string, after uint64, pace float64, most time.Duration) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		var last time.Time
+		for e, err := range c.Log(ctx, session, after) {
+			if err == nil && pace > 0 && !last.IsZero() && e.Time.After(last) {
+				gap := time.Duration(float64(e.Time.Sub(last)) / pace)
+				if most > 0 {
+					gap = min(gap, most)
+				}
+				err = pause(ctx, gap)
+			}
+			last = e.Time
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// pause waits; the error is why ctx ended.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// GetEvent returns one event, whole.
+func (c *Client) GetEvent(ctx context.Context, session string, seq uint64) (Entry, error) {
+	var raw json.RawMessage
+	p := path("v1", "sessions", session, "events", strconv.FormatUint(seq, 10))
+	if err := c.do(ctx, http.MethodGet, p, nil, nil, &raw); err != nil {
+		return Entry{}, err
+	}
+	e, err := decodeEntry(raw)
+	if err == nil && e.Seq != seq {
+		err = fmt.Errorf("the server answers event %d", e.Seq)
+	}
+	if err != nil {
+		return Entry{}, fmt.Errorf("GET %s: %w", p, err)
+	}
+	return e, nil
+}
+
+// GetToolOutput returns the output of a tool call, whole, also where the event
+// has only its beginning.
+func (c *Client) GetToolOutput(ctx context.Context, session, call string) (string, error) {
+	var text string
+	err := c.do(ctx, http.MethodGet, path("v1", "sessions", session, "tool-calls", call, "output"), nil, nil, (*plainText)(&text))
+	return text, err
+}
+
 // follow calls fn for every event until it returns false (then follow returns
-// nil) or something final happens.
-func (c *Client) follow(ctx context.Context, session string, after uint64, fn func(Entry) bool) error {
+// nil) or something final happens. If live is false it ends with the event that
+// is the newest one.
+func (c *Client) follow(ctx context.Context, session string, after uint64, live bool, fn func(Entry) bool) error {
 	at := after
 	for attempt := 1; ; attempt++ {
 		before := at
-		stop, err := c.connection(ctx, session, &at, fn)
+		stop, err := c.connection(ctx, session, live, &at, fn)
 		if stop {
 			return nil
-		}
-		if at > before {
-			attempt = 1
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if err != nil && !temporary(err) {
 			return fmt.Errorf("events of session %s: %w", session, err)
+		}
+		if !live && err == nil {
+			if at == before {
+				return nil
+			}
+			// Whether this was the end or a connection that something between us and the
+			// server closed is not known before there is nothing more.
+			attempt = 0
+			continue
+		}
+		if at > before {
+			attempt = 1
+		}
+		if c.lostFn != nil {
+			c.lostFn(session, err)
 		}
 		if !wait(ctx, attempt, err) {
 			return context.Cause(ctx)
@@ -67,13 +149,16 @@ var errSilent = errors.New("the server has been silent for too long")
 
 // connection reads one connection's worth of events. nil means that the server
 // ended the stream.
-func (c *Client) connection(ctx context.Context, session string, at *uint64, fn func(Entry) bool) (stop bool, err error) {
+func (c *Client) connection(ctx context.Context, session string, live bool, at *uint64, fn func(Entry) bool) (stop bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	idle := time.AfterFunc(c.idle, func() { cancel(errSilent) })
 	defer idle.Stop()
 
 	query := url.Values{"after": {strconv.FormatUint(*at, 10)}}
+	if !live {
+		query.Set("wait", "false")
+	}
 	req, err := c.request(ctx, http.MethodGet, path("v1", "sessions", session, "events"), query, nil)
 	if err != nil {
 		return false, err

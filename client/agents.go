@@ -1,0 +1,222 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// modelTimeout is how long a request may take for which the server asks a model
+// or another server.
+const modelTimeout = 5 * time.Minute
+
+// Agent is an agent file in a list.
+type Agent struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	Multi       bool   `json:"multi"` // several agents
+	// Problem is why the file cannot be used, "" if it can.
+	Problem string `json:"problem"`
+}
+
+// GetAgents returns the agent files by name.
+func (c *Client) GetAgents(ctx context.Context) ([]Agent, error) {
+	var list struct {
+		Agents []Agent `json:"agents"`
+	}
+	if err := c.do(ctx, "GET", path("v1", "agents"), nil, nil, &list); err != nil {
+		return nil, err
+	}
+	return list.Agents, nil
+}
+
+// GetAgent returns an agent file as JSON, its agents as an object by name.
+func (c *Client) GetAgent(ctx context.Context, name string) (json.RawMessage, error) {
+	var doc json.RawMessage
+	if err := c.do(ctx, "GET", path("v1", "agents", name), nil, nil, &doc); err != nil {
+		return nil, err
+	}
+	return doc, nil
+}
+
+// CreatedAgent is an agent file that a model wrote.
+type CreatedAgent struct {
+	// Path is the file's name on the server, Out what the model said of it.
+	Path string `json:"path"`
+	Out  string `json:"out"`
+}
+
+// CreateAgent has a model write an agent file for what the prompt asks for. It
+// may take minutes, and it is not repeated if its answer gets lost.
+func (c *Client) CreateAgent(ctx context.Context, prompt string) (*CreatedAgent, error) {
+	var out CreatedAgent
+	err := c.agentRequest(ctx, http.MethodPost, path("api", "agents"), modelTimeout, 1, map[string]string{"prompt": prompt}, &out)
+	return answer(&out, out.Path, "path", err)
+}
+
+// CreateAgentConfig makes an agent file with one agent and returns its path on
+// the server. All texts are required.
+func (c *Client) CreateAgentConfig(ctx context.Context, filename, model, description, instruction string) (string, error) {
+	var out struct {
+		Path string `json:"filepath"`
+	}
+	in := map[string]string{"filename": filename, "model": model, "description": description, "instruction": instruction}
+	err := c.agentRequest(ctx, http.MethodPost, path("api", "agents", "config"), c.timeout, attempts, in, &out)
+	if _, err := answer(&out, out.Path, "filepath", err); err != nil {
+		return "", err
+	}
+	return out.Path, nil
+}
+
+// EditedAgent is an agent file after an edit.
+type EditedAgent struct {
+	Message string          `json:"message"`
+	Path    string          `json:"path"`
+	Config  json.RawMessage `json:"config"`
+}
+
+// EditAgentConfig merges config, whose JSON is an agent file or a part of one,
+// into the file of that name.
+func (c *Client) EditAgentConfig(ctx context.Context, filename string, config any) (*EditedAgent, error) {
+	var out EditedAgent
+	in := map[string]any{"agent_config": config, "filename": filename}
+	err := c.agentRequest(ctx, http.MethodPut, path("api", "agents", "config"), c.timeout, attempts, in, &out)
+	return answer(&out, out.Path, "path", err)
+}
+
+// ImportedAgent is an agent file that was imported.
+type ImportedAgent struct {
+	OriginalPath string `json:"originalPath"`
+	TargetPath   string `json:"targetPath"`
+	Description  string `json:"description"`
+}
+
+// ImportAgent takes a file of the server's machine into the server's agents. A
+// hosted deployment refuses it.
+func (c *Client) ImportAgent(ctx context.Context, filePath string) (*ImportedAgent, error) {
+	return c.importAgent(ctx, map[string]string{"file_path": filePath})
+}
+
+func (c *Client) importAgent(ctx context.Context, in map[string]string) (*ImportedAgent, error) {
+	var out ImportedAgent
+	err := c.agentRequest(ctx, http.MethodPost, path("api", "agents", "import"), c.timeout, attempts, in, &out)
+	return answer(&out, out.TargetPath, "targetPath", err)
+}
+
+// ExportedAgents says where the server put an archive of all agent files.
+type ExportedAgents struct {
+	ZipPath      string    `json:"zipPath"`
+	ZipFile      string    `json:"zipFile"`
+	ZipDirectory string    `json:"zipDirectory"`
+	AgentsDir    string    `json:"agentsDir"`
+	CreatedAt    time.Time `json:"createdAt"`
+}
+
+// ExportAgents makes a zip archive of all agent files on the server.
+func (c *Client) ExportAgents(ctx context.Context) (*ExportedAgents, error) {
+	var out ExportedAgents
+	err := c.agentRequest(ctx, http.MethodPost, path("api", "agents", "export"), c.timeout, attempts, nil, &out)
+	return answer(&out, out.ZipFile, "zipFile", err)
+}
+
+// PulledAgent is an agent file from a registry.
+type PulledAgent struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+}
+
+// PullAgent takes an agent file from an OCI registry, by its reference.
+func (c *Client) PullAgent(ctx context.Context, reference string) (*PulledAgent, error) {
+	var out PulledAgent
+	err := c.agentRequest(ctx, http.MethodPost, path("api", "agents", "pull"), modelTimeout, attempts, map[string]string{"name": reference}, &out)
+	return answer(&out, out.Name, "name", err)
+}
+
+// PushedAgent is an agent file in a registry.
+type PushedAgent struct {
+	Path   string `json:"filepath"`
+	Tag    string `json:"tag"`
+	Digest string `json:"digest"`
+}
+
+// PushAgent puts an agent file of the server into an OCI registry under tag.
+func (c *Client) PushAgent(ctx context.Context, filepath, tag string) (*PushedAgent, error) {
+	var out PushedAgent
+	in := map[string]string{"filepath": filepath, "tag": tag}
+	err := c.agentRequest(ctx, http.MethodPost, path("api", "agents", "push"), modelTimeout, attempts, in, &out)
+	return answer(&out, out.Digest, "digest", err)
+}
+
+// DeleteAgent deletes an agent file of the server. Sessions that began with it
+// go on with what they have.
+func (c *Client) DeleteAgent(ctx context.Context, filePath string) error {
+	return c.agentRequest(ctx, http.MethodDelete, path("api", "agents"), c.timeout, attempts, map[string]string{"file_path": filePath}, nil)
+}
+
+// agentRequest makes a request of the original API's agent routes.
+func (c *Client) agentRequest(ctx context.Context, method, path string, timeout time.Duration, attempts int, in, out any) error {
+	return c.attempt(ctx, max(timeout, c.timeout), attempts, method, path, nil, "", in, out)
+}
+
+// answer returns out if the member that says that it is one is there.
+func answer[T any](out *T, member, name string, err error) (*T, error) {
+	if err != nil {
+		return nil, err
+	}
+	if member == "" {
+		return nil, fmt.Errorf("the answer has no %s", name)
+	}
+	return out, nil
+}
+
+// GetDesktopToken returns the token of a desktop application, always "" here.
+func (c *Client) GetDesktopToken(ctx context.Context) (string, error) {
+	var t struct {
+		Token *string `json:"token"`
+	}
+	if err := c.do(ctx, "GET", path("api", "desktop", "token"), nil, nil, &t); err != nil {
+		return "", err
+	}
+	if t.Token == nil {
+		return "", errors.New("GET /api/desktop/token: the answer has no token")
+	}
+	return *t.Token, nil
+}
+
+// ResumeStartAuthorizationFlow says whether the authorization that a session
+// waits for may begin.
+func (c *Client) ResumeStartAuthorizationFlow(ctx context.Context, session string, confirmation bool) error {
+	return c.do(ctx, "POST", path("api", session, "resumeStartOauth"), nil, map[string]bool{"confirmation": confirmation}, nil)
+}
+
+// ResumeCodeReceived hands over the code and the state with which an
+// authorization server sent the user back.
+func (c *Client) ResumeCodeReceived(ctx context.Context, code, state string) error {
+	return c.do(ctx, "POST", path("api", "resumeCodeReceivedOauth"), nil, map[string]string{"code": code, "state": state}, nil)
+}
+
+// copyAnswer makes a request and copies its answer to w; it is not repeated.
+func (c *Client) copyAnswer(ctx context.Context, method, path, accept string, w io.Writer) (int64, error) {
+	req, err := c.request(ctx, method, path, nil, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Accept", accept)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return 0, fmt.Errorf("%s %s: %w", method, path, &lostError{err})
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing was written
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return 0, fmt.Errorf("%s %s: %w", method, path, readError(resp))
+	}
+	n, err := io.Copy(w, resp.Body)
+	if err != nil {
+		return n, fmt.Errorf("%s %s: the answer broke off after %d bytes: %w", method, path, n, err)
+	}
+	return n, nil
+}
