@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 )
@@ -197,26 +196,4 @@ func (c *Client) ResumeStartAuthorizationFlow(ctx context.Context, session strin
 // authorization server sent the user back.
 func (c *Client) ResumeCodeReceived(ctx context.Context, code, state string) error {
 	return c.do(ctx, "POST", path("api", "resumeCodeReceivedOauth"), nil, map[string]string{"code": code, "state": state}, nil)
-}
-
-// copyAnswer makes a request and copies its answer to w; it is not repeated.
-func (c *Client) copyAnswer(ctx context.Context, method, path, accept string, w io.Writer) (int64, error) {
-	req, err := c.request(ctx, method, path, nil, nil)
-	if err != nil {
-		return 0, err
-	}
-	req.Header.Set("Accept", accept)
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return 0, fmt.Errorf("%s %s: %w", method, path, &lostError{err})
-	}
-	defer resp.Body.Close() //nolint:errcheck // nothing was written
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return 0, fmt.Errorf("%s %s: %w", method, path, readError(resp))
-	}
-	n, err := io.Copy(w, resp.Body)
-	if err != nil {
-		return n, fmt.Errorf("%s %s: the answer broke off after %d bytes: %w", method, path, n, err)
-	}
-	return n, nil
 }

@@ -189,7 +189,10 @@ func cutter(t *testing.T, after int64) string {
 					return
 				}
 				defer out.Close()
-				all.Go(func() { _, _ = io.Copy(out, in) })
+				all.Go(func() {
+					defer out.Close() // the reader has gone
+					_, _ = io.Copy(out, in)
+				})
 				_, _ = io.CopyN(in, out, after)
 			})
 		}
