@@ -191,6 +191,8 @@ type ModelFallbackEvent struct {
 	FailedModel   string `json:"failed_model"`
 	FallbackModel string `json:"fallback_model"`
 	Reason        string `json:"reason"`
+	// Position is the place of FallbackModel among the agent's fallback models, from 1.
+	Position int `json:"position,omitempty"`
 }
 
 // AgentSwitchingEvent (agent_switching) frames a hand-over of the conversation to another agent.

@@ -80,12 +80,8 @@ func TestFilesInPagesLoad(t *testing.T) {
 // withoutExample are files with the keys that the loader knows and the program
 // does not offer. Once it offers one of them, the key needs an example.
 var withoutExample = map[string][]string{
-	"agents: {root: {model: openai/x, fallback: {models: [openai/y], retries: 1, cooldown: 1m}}}": {
-		"agent.fallback", "fallback.cooldown", "fallback.models", "fallback.retries",
-	},
 	"agents: {root: {model: openai/x, add_description_parameter: true}}":                                    {"agent.add_description_parameter"},
 	"agents: {root: {model: openai/x, toolsets: [{type: think, defer: true}]}}":                             {"toolset.defer"},
-	"agents: {root: {model: openai/x, toolsets: [{type: think, model: openai/y}]}}":                         {"toolset.model"},
 	"agents: {root: {model: openai/x, toolsets: [{type: user_prompt}]}}":                                    {"toolset:user_prompt"},
 	"agents: {root: {model: openai/x, toolsets: [{type: mcp, ref: 'docker:x', config: {a: 1}}]}}":           {"toolset.config"},
 	"agents: {root: {model: openai/x, toolsets: [{type: openapi, url: 'https://x.example', headers: {}}]}}": {"toolset:openapi", "toolset.url", "toolset.headers"},

@@ -195,6 +195,9 @@ func (d *decoder) checkAgent(t *Team, a *Agent, names []string) {
 			list := d.model(t, strings.TrimSpace(ref), fmt.Sprintf("%s.fallback.models[%d]", path, i))
 			a.FallbackModels = append(a.FallbackModels, list...)
 		}
+		if r := a.Fallback.Retries; r != nil {
+			a.Models, a.FallbackModels = withRetries(a.Models, *r), withRetries(a.FallbackModels, *r)
+		}
 	}
 	d.checkPeers(a, "sub_agents", a.SubAgents, names)
 	d.checkPeers(a, "handoffs", a.Handoffs, names)
@@ -215,6 +218,18 @@ func (d *decoder) checkAgent(t *Team, a *Agent, names []string) {
 			d.problemAt(path+".structured_output.schema", "the schema of structured_output must have type: object")
 		}
 	}
+}
+
+// withRetries returns the models as one agent uses them: with its own number of
+// repetitions.
+func withRetries(models []*ModelSettings, retries int) []*ModelSettings {
+	out := make([]*ModelSettings, len(models))
+	for i, m := range models {
+		own := *m
+		own.Retries = &retries
+		out[i] = &own
+	}
+	return out
 }
 
 // checkPeers checks a list of other agents.

@@ -234,6 +234,9 @@ type ModelSettings struct {
 	// NoToken is set for a custom provider without a token_key: calls carry no
 	// credentials.
 	NoToken bool `json:"-"`
+	// Retries is how often a failed call is repeated, where the agent's fallback
+	// says so; nil is the default, 0 and -1 are none.
+	Retries *int `json:"-"`
 
 	Provider          string          `json:"provider,omitempty" doc:"Provider of the model, or the name of one under providers. Without it, model is a comma list of other models, one of which is picked for each call."`
 	Model             string          `json:"model" required:"true" doc:"The provider's name of the model."`

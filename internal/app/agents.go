@@ -103,10 +103,8 @@ func (a *agents) Describe(ctx context.Context, _, name string, asList bool) (jso
 // notOffered are the keys that the loader knows and this program does nothing
 // with: refused by name, so that nobody believes they had an effect.
 var notOffered = map[string]string{
-	"agent.fallback":                  "name one model that is reachable",
 	"agent.add_description_parameter": "",
 	"toolset.defer":                   "list the tools that are needed under `tools`",
-	"toolset.model":                   "",
 	"toolset:api":                     "put the endpoint behind an MCP server",
 	"toolset:openapi":                 "put the API behind an MCP server",
 	"toolset:a2a":                     "put the agent behind an MCP server",
@@ -129,6 +127,9 @@ func (a *agents) Model(_ context.Context, tenant string, _ *agent.Team, m *agent
 		return nil, runtime.ModelInfo{}, err
 	}
 	b := builtModel{model: built, info: modelInfo(m)}
+	if s, ok := built.(*scripted.Model); ok {
+		b.info.ContextLimit = s.ContextLimit()
+	}
 	if len(a.models) >= maxModels {
 		clear(a.models)
 	}
@@ -167,6 +168,12 @@ func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model,
 	}
 	if m.ThinkingBudget != nil {
 		cfg.ThinkingBudget = string(*m.ThinkingBudget)
+	}
+	if m.Retries != nil {
+		cfg.MaxRetries = *m.Retries
+		if cfg.MaxRetries == 0 {
+			cfg.MaxRetries = -1 // of a model.Config, 0 is the default
+		}
 	}
 	if m.Kind == "scripted" {
 		return scripted.New(cfg, scripted.Options{})

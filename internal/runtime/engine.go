@@ -76,8 +76,9 @@ type Engine struct {
 	cfg Config
 	log *slog.Logger
 
-	mu    sync.Mutex // guards teams
-	teams map[string]*agent.Team
+	mu      sync.Mutex // guards what follows
+	teams   map[string]*agent.Team
+	cooling map[string]time.Time // models that failed, until when they are left alone
 
 	background sync.WaitGroup // snapshots under way
 }
@@ -96,7 +97,7 @@ func NewEngine(cfg Config) *Engine {
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = 500
 	}
-	return &Engine{cfg: cfg, log: cfg.Logger, teams: map[string]*agent.Team{}}
+	return &Engine{cfg: cfg, log: cfg.Logger, teams: map[string]*agent.Team{}, cooling: map[string]time.Time{}}
 }
 
 // Wait returns when nothing of the engine runs in the background any more.

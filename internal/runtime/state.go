@@ -129,8 +129,11 @@ type Thread struct {
 	Iterations int
 	// Open is the model call under way.
 	Open *OpenCall
-	// Attempts counts model calls in a row that broke off.
+	// Attempts counts model calls in a row that broke off because their worker died.
 	Attempts int
+	// Fallback is the place, from 1, of the stand-in that makes this turn's call
+	// because the models before it failed; 0 is the agent's own model.
+	Fallback int `json:",omitempty"`
 	// Calls are the tool calls of the last answer that have no response yet, in
 	// the model's order.
 	Calls []*Call
@@ -433,11 +436,15 @@ func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
 	case *holdfast.ModelCallVoidedEvent:
 		t.Open = nil
 		t.Iterations--
-		if ev.Reason == reasonOverflow {
+		switch ev.Reason {
+		case reasonOverflow:
 			s.window(t).Overflow = true
-		} else {
+		case reasonFallback:
+		default:
 			t.Attempts++
 		}
+	case *holdfast.ModelFallbackEvent:
+		t.Fallback = ev.Position
 	case *holdfast.ModelCallFinishedEvent:
 		s.finishCall(t, ev, e.Time)
 	default:
@@ -457,7 +464,7 @@ func (s *State) finishCall(t *Thread, ev *holdfast.ModelCallFinishedEvent, at ti
 	}
 	msgs := s.messages(t)
 	*msgs = append(*msgs, m)
-	t.Open, t.Attempts, t.Calls = nil, 0, nil
+	t.Open, t.Attempts, t.Fallback, t.Calls = nil, 0, 0, nil
 	w := s.window(t)
 	w.Tried, w.Overflow = false, false
 	for _, c := range m.ToolCalls {

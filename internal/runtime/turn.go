@@ -33,24 +33,26 @@ func (d *drive) modelStep(ctx context.Context) error {
 			AgentContext: holdfast.AgentContext{AgentName: a.Name}, MaxIterations: limit,
 		})
 	}
-	broken, iteration, outermost := t.Attempts, t.Iterations, t.Task == nil
+	broken, outermost := t.Attempts, t.Task == nil
 	d.mu.Unlock()
 	if broken >= maxBroken {
 		return d.fail(ctx, a.Name, holdfast.Errorf(holdfast.CodeModelFailed, "the model call broke off %d times in a row", broken))
 	}
 
-	settings := a.Models[iteration%len(a.Models)]
-	m, info, err := d.e.cfg.Agents.Model(ctx, d.s.Ref.Tenant, team, settings)
-	if err != nil {
-		return d.fail(ctx, a.Name, err)
-	}
 	var box *toolbox
 	var boxErr error
 	d.working(ctx, func(wctx context.Context) { box, boxErr = d.box(wctx, team, a) })
 	if boxErr != nil {
 		return d.stopped(ctx, boxErr)
 	}
-	if outermost {
+	d.mu.Lock()
+	chosen := d.choose(a, box)
+	d.mu.Unlock()
+	m, info, err := d.built(ctx, team, a, chosen)
+	if m == nil {
+		return err
+	}
+	if outermost && !chosen.reader {
 		d.startTitle(ctx, team, m, info)
 	}
 
@@ -69,7 +71,7 @@ func (d *drive) modelStep(ctx context.Context) error {
 		return err
 	}
 
-	c := &turn{d: d, agent: a, call: call, model: m.Name(), info: info}
+	c := &turn{d: d, agent: a, chosen: chosen, call: call, model: m.Name(), info: info}
 	d.working(ctx, func(wctx context.Context) {
 		err = m.Stream(wctx, req, func(ch model.Chunk) error { return c.chunk(wctx, ch) })
 		if err != nil && errors.Is(context.Cause(wctx), errRunCanceled) {
@@ -97,6 +99,7 @@ func (d *drive) stopped(ctx context.Context, err error) error {
 type turn struct {
 	d      *drive
 	agent  *agent.Agent
+	chosen choice
 	call   string
 	model  string
 	info   ModelInfo
@@ -162,6 +165,9 @@ func (c *turn) end(ctx context.Context, err error) error {
 		d.e.log.Info("model call failed", "session", d.s.Ref.String(), "model", c.model, "error", err)
 		if holdfast.CodeOf(err) == holdfast.CodeModelContext && !d.e.cfg.NoCompaction {
 			return d.add(ctx, t.voided(reasonOverflow))
+		}
+		if next := d.fallBack(c.agent, c.chosen, err); next != nil {
+			return d.add(ctx, t.voided(reasonFallback), next)
 		}
 		if errors.Is(err, events.ErrTooLarge) {
 			err = holdfast.WrapError(holdfast.CodeModelFailed, err, "the model sent a piece that is too large")

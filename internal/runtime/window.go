@@ -40,6 +40,9 @@ type Summary struct {
 // reasonOverflow is why a model call is void that did not fit the window.
 const reasonOverflow = "context_overflow"
 
+// reasonFallback is why a model call is void after which another model takes over.
+const reasonFallback = "model_failed"
+
 const (
 	compactionStarted   = "started"
 	compactionCompleted = "completed"

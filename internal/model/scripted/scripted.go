@@ -67,6 +67,9 @@ func New(cfg model.Config, opt Options) (*Model, error) {
 // Name is "scripted/" and the label of the agent file.
 func (m *Model) Name() string { return m.name }
 
+// ContextLimit is the window that the script names, in tokens; 0 without one.
+func (m *Model) ContextLimit() int64 { return m.script.contextLimit }
+
 // Stream answers with the first turn that fits the conversation. Without one it
 // says so, in an answer that names itself.
 func (m *Model) Stream(ctx context.Context, req model.Request, yield func(model.Chunk) error) error {
