@@ -98,6 +98,7 @@ var registry = map[string]func() Event{
 	TypePayloadPart:           func() Event { return new(PayloadPartEvent) },
 	TypeTimerSet:              func() Event { return new(TimerSetEvent) },
 	TypeTimerFired:            func() Event { return new(TimerFiredEvent) },
+	TypeRunScheduled:          func() Event { return new(RunScheduledEvent) },
 }
 
 // EventType returns "user_message".

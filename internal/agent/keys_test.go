@@ -54,6 +54,7 @@ var samples = map[string]struct{ yaml, want string }{
 	"agent.add_description_parameter": {"add_description_parameter: true", `"add_description_parameter":true`},
 	"agent.max_iterations":            {"max_iterations: 7", `"max_iterations":7`},
 	"agent.num_history_items":         {"num_history_items: 7", `"num_history_items":7`},
+	"agent.approval_timeout":          {"approval_timeout: 90s", `"approval_timeout":"1m30s"`},
 	"agent.structured_output":         {"structured_output: {name: v1, schema: {type: object}}", `"structured_output":{"name":"v1"`},
 
 	"fallback.models":   {"models: [openai/y]", `"models":["openai/y"]`},

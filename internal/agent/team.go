@@ -137,6 +137,9 @@ type Agent struct {
 	// NumHistoryItems is 0 if all are sent.
 	NumHistoryItems int `json:"num_history_items,omitempty" min:"0" doc:"Messages of the history that are sent to the model; 0 is all."`
 
+	// ApprovalTimeout is nil for what the deployment says; 0 is never.
+	ApprovalTimeout *Duration `json:"approval_timeout,omitempty" doc:"How long a tool call waits for a decision, such as 10m; then it is rejected with the reason timed out. 0 waits for ever. Default: what the deployment says. A key of Holdfast."`
+
 	StructuredOutput *StructuredOutput `json:"structured_output,omitempty" doc:"A JSON schema that the answer must fit."`
 
 	// Models is what Model resolves to, at least one. With several, each call

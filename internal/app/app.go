@@ -74,6 +74,7 @@ type Program struct {
 type Store interface {
 	events.Store
 	events.Maintainer
+	events.TimerStore
 	tool.MemoryStore
 	Close() error
 }
@@ -368,6 +369,7 @@ func (p *program) checks() []httpapi.Check {
 func (p *program) startWorker(ag *agents) {
 	engine := runtime.NewEngine(runtime.Config{
 		Reader: &events.Reader{Bus: p.bus, Store: p.store}, Agents: ag, Snapshots: p.store, DefaultAgent: p.cfg.DefaultAgent, Logger: p.log,
+		ApprovalTimeout: p.cfg.ApprovalTimeout,
 	})
 	grace := p.o.DrainGrace
 	if grace == 0 {
@@ -387,6 +389,7 @@ func (p *program) startRecorder() error {
 	}
 	p.background("recorder", r.Run, nil)
 	p.background("compaction", p.compact, nil)
+	p.startKeeper()
 	return nil
 }
 

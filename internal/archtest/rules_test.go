@@ -32,6 +32,7 @@ var layers = map[string]layer{
 	"internal/oauth":       core,
 	"internal/recorder":    core,
 	"internal/runtime":     core,
+	"internal/schedule":    core,
 	"internal/tenant":      core,
 	"internal/tool":        core,
 	"internal/worker":      core,

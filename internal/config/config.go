@@ -57,6 +57,8 @@ type Config struct {
 	DrainTimeout   time.Duration `env:"HOLDFAST_DRAIN_TIMEOUT" default:"25s" doc:"How long a process that was told to end brings its work to a safe point. Keep it under the grace period of whoever stops it, 30s in Kubernetes; what is cut off another worker takes over."`
 	Recorder       Switch        `env:"HOLDFAST_RECORDER" default:"true" doc:"Whether the worker also carries events from NATS to the database. At any time one worker does and the others stand by; at least one must be allowed to."`
 
+	ApprovalTimeout time.Duration `env:"HOLDFAST_APPROVAL_TIMEOUT" doc:"How long a tool call waits for a human, for agents that do not say it with approval_timeout, such as 30m; then it is rejected with the reason timed out. Empty or 0: for ever."`
+
 	Replicas       int           `env:"HOLDFAST_REPLICAS" default:"1" doc:"Copies of each stream: 1, 3 or 5, not more than there are NATS servers. With 1, events that are not yet in the database are lost with the disk of the one server that has them."`
 	EventStreams   int           `env:"HOLDFAST_EVENT_STREAMS" default:"1" doc:"Over how many streams sessions are spread, 1 to 256. One stream takes in events on one core. The number cannot change while there are sessions, since it decides where their events are."`
 	EventRetention time.Duration `env:"HOLDFAST_EVENT_RETENTION" default:"10m" doc:"How long events stay in NATS after they are in the database. Keep it above the time after which NATS drops a silent connection (six minutes by default). Longer makes resuming readers cheaper and costs memory and disk in NATS."`
@@ -180,6 +182,7 @@ func (c Config) problems() []error {
 	}
 	bad(c.WorkerSessions > 0, "HOLDFAST_WORKER_SESSIONS", c.WorkerSessions, "must be more than 0")
 	bad(c.DrainTimeout > 0, "HOLDFAST_DRAIN_TIMEOUT", c.DrainTimeout, "must be more than 0")
+	bad(c.ApprovalTimeout >= 0, "HOLDFAST_APPROVAL_TIMEOUT", c.ApprovalTimeout, "must not be negative")
 	bad(c.Replicas == 1 || c.Replicas == 3 || c.Replicas == 5, "HOLDFAST_REPLICAS", c.Replicas, "must be 1, 3 or 5")
 	bad(c.Replicas == 1 || c.NATSURL != "", "HOLDFAST_REPLICAS", c.Replicas, "the embedded NATS is a single server; set HOLDFAST_NATS_URL")
 	bad(c.EventStreams >= 1 && c.EventStreams <= 256, "HOLDFAST_EVENT_STREAMS", c.EventStreams, "must be 1 to 256")

@@ -136,6 +136,13 @@ type Plan struct {
 	Chunks [][]Chunk
 	// Deleted are the sessions that the batch deletes.
 	Deleted []holdfast.SessionRef
+	// Timers are the timers that the batch sets and takes away, in order. Those of
+	// sessions in Deleted are gone as well.
+	Timers []TimerChange
+	// Notices are what somebody outside may want to hear of.
+	Notices []Notice
+	// Usage is what the model calls of the batch took.
+	Usage map[UsageKey]UsageSum
 	// Odd describes what was stored although it could not be understood: payloads
 	// that the projection cannot read, epochs that fall. To be logged.
 	Odd []error
@@ -254,11 +261,13 @@ func (p *Plan) apply(row *Row, evs []Envelope) (added []Envelope, headOnly bool,
 			p.Odd = append(p.Odd, fmt.Errorf("record %s: epoch %d at seq %d after epoch %d", row.Session, e.Epoch, e.Seq, row.Head.Epoch))
 		}
 		headOnly = headOnly && movesHeadOnly(e.Type)
-		wasDeleted := row.Deleted
+		wasDeleted, waiting := row.Deleted, row.Waiting
 		if err := row.Apply(e); err != nil {
 			p.Odd = append(p.Odd, fmt.Errorf("record %s: %w", row.Session, err))
 			row.Head = Head{Seq: e.Seq, Epoch: e.Epoch}
 			row.UpdatedAt = e.Time
+		} else if err := p.project(row, waiting, e); err != nil {
+			p.Odd = append(p.Odd, fmt.Errorf("record %s: %w", row.Session, err))
 		}
 		if row.Deleted && !wasDeleted {
 			p.Deleted = append(p.Deleted, row.Session)
@@ -293,16 +302,7 @@ var (
 // same rows: times to whole microseconds within the years 1 to 9999, NUL
 // characters to U+FFFD. The events themselves stay as they are.
 func (r *Row) storable() {
-	for _, t := range []*time.Time{&r.CreatedAt, &r.UpdatedAt} {
-		switch {
-		case t.Before(minTime):
-			*t = minTime
-		case t.After(maxTime):
-			*t = maxTime
-		default:
-			*t = time.UnixMicro(t.UnixMicro()).UTC()
-		}
-	}
+	r.CreatedAt, r.UpdatedAt = storableTime(r.CreatedAt), storableTime(r.UpdatedAt)
 	for _, s := range []*string{&r.Title, &r.Agent, &r.Status, &r.Waiting, &r.Worker, &r.Run, &r.ForkOf} {
 		*s = withoutNUL(*s)
 	}

@@ -42,6 +42,8 @@ const (
 	KindResume = "resume" // body: ResumeBody: go on after max_iterations
 	// KindCompact has no body: replace older messages, for the model, by a summary.
 	KindCompact = "compact"
+	// KindSchedule asks for a run at a later time; body: ScheduleBody.
+	KindSchedule = "schedule"
 	// KindWake carries no request: it makes some worker look at the session.
 	KindWake = "wake"
 )
@@ -66,6 +68,12 @@ type RunBody struct {
 	// History says that Messages may begin with all user messages of the session
 	// so far, which are not to be appended again (clients of the original do so).
 	History bool `json:"history,omitempty"`
+}
+
+// ScheduleBody is the body of a run that is to be queued at a later time.
+type ScheduleBody struct {
+	RunBody
+	At time.Time `json:"at"`
 }
 
 // DecideBody is the body of a decision on a tool call.

@@ -51,7 +51,7 @@ func (e *Envelope) AppendWire(dst []byte, sessionID string) []byte {
 func carriesRun(typ string) bool {
 	switch typ {
 	case holdfast.TypeCommandAccepted, holdfast.TypeRunQueued, holdfast.TypeRunStarted,
-		holdfast.TypeRunFinished, holdfast.TypeRunCanceled, holdfast.TypeRunContinued:
+		holdfast.TypeRunFinished, holdfast.TypeRunCanceled, holdfast.TypeRunContinued, holdfast.TypeRunScheduled:
 		return true
 	}
 	return false
@@ -67,7 +67,8 @@ func Internal(typ string) bool {
 		holdfast.TypeRunStarted, holdfast.TypeRunFinished, holdfast.TypeRunCanceled, holdfast.TypeRunContinued,
 		holdfast.TypeModelCallStarted, holdfast.TypeModelCallFinished, holdfast.TypeModelCallVoided,
 		holdfast.TypeToolCallsStarted, holdfast.TypeToolCallDecided, holdfast.TypeToolOutcomeUnknown,
-		holdfast.TypeToolState, holdfast.TypePayloadPart, holdfast.TypeTimerSet, holdfast.TypeTimerFired:
+		holdfast.TypeToolState, holdfast.TypePayloadPart, holdfast.TypeTimerSet, holdfast.TypeTimerFired,
+		holdfast.TypeRunScheduled:
 		return true
 	}
 	return false

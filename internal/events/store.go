@@ -193,7 +193,13 @@ func (i *SessionInfo) apply(e *Envelope) error {
 		}
 		i.Agent, i.Run, i.Status, i.Waiting = p.Agent, p.Run, StatusRunning, ""
 	case holdfast.TypeRunFinished:
-		i.Run, i.Status, i.Waiting = "", StatusIdle, ""
+		var p holdfast.RunFinishedEvent
+		if err := decode(e, &p); err != nil {
+			return err
+		}
+		if i.Run == "" || i.Run == p.Run { // else one that never began was canceled
+			i.Run, i.Status, i.Waiting = "", StatusIdle, ""
+		}
 	case holdfast.TypeToolCallDecided:
 		if i.Run != "" {
 			i.Status, i.Waiting = StatusRunning, ""

@@ -110,6 +110,7 @@ func TestRowSecurity(t *testing.T) {
 		}
 	}
 	conn := connect(t, dsn)
+	fill(t, conn)
 
 	// Every table with a tenant is protected, and the tenant begins its key.
 	rows, err := conn.Query(t.Context(), `SELECT c.relname, c.relrowsecurity AND c.relforcerowsecurity,

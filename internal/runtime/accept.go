@@ -47,7 +47,7 @@ func (s *State) accept(c events.Command, src source) ([]holdfast.Event, events.A
 	if s.Deleted {
 		return nil, events.Answer{Command: c.ID, Seq: s.Seq, Code: holdfast.CodeNotFound, Message: "the session was deleted"}
 	}
-	if c.Kind == events.KindWake {
+	if c.Kind == events.KindWake || s.overdue(c) {
 		return nil, events.Answer{Command: c.ID, Seq: s.Seq}
 	}
 	evs, run, err := s.effect(c, src)
@@ -89,6 +89,18 @@ func (s *State) effect(c events.Command, src source) (evs []holdfast.Event, run 
 		return s.acceptResume(c, b)
 	case events.KindCompact:
 		return s.acceptCompact()
+	case events.KindSchedule:
+		var b events.ScheduleBody
+		if err := unmarshalBody(c, &b); err != nil {
+			return nil, "", err
+		}
+		return s.acceptSchedule(c, b)
+	case events.KindTimer:
+		var b events.TimerBody
+		if err := unmarshalBody(c, &b); err != nil {
+			return nil, "", err
+		}
+		return s.fire(c, b.Timer, src)
 	case events.KindDelete:
 		return []holdfast.Event{&holdfast.SessionDeletedEvent{Command: c.ID}}, "", nil
 	}
@@ -128,14 +140,8 @@ func (s *State) acceptRun(c events.Command, b events.RunBody, src source) ([]hol
 		}
 		return nil, "", holdfast.Errorf(holdfast.CodeInvalid, "a run needs at least one message")
 	}
-	for i, m := range msgs {
-		switch m.Role {
-		case holdfast.RoleUser:
-		case "":
-			msgs[i].Role = holdfast.RoleUser
-		default:
-			return nil, "", holdfast.Errorf(holdfast.CodeInvalid, "message %d: role %q cannot be sent; use \"user\"", i+1, m.Role)
-		}
+	if err := userRoles(msgs); err != nil {
+		return nil, "", err
 	}
 	var evs []holdfast.Event
 	if p, ok := s.Pinned[src.name]; !ok || p.SHA256 != src.sha256 {
@@ -162,6 +168,20 @@ func (s *State) acceptRun(c events.Command, b events.RunBody, src source) ([]hol
 		return nil, "", holdfast.Errorf(holdfast.CodeInvalid, "mode %q: use enqueue, steer, interrupt, rollback or reject", b.Mode)
 	}
 	return append(evs, queued), queued.Run, nil
+}
+
+// userRoles makes all messages those of the user, or refuses them.
+func userRoles(msgs []holdfast.Message) error {
+	for i, m := range msgs {
+		switch m.Role {
+		case holdfast.RoleUser:
+		case "":
+			msgs[i].Role = holdfast.RoleUser
+		default:
+			return holdfast.Errorf(holdfast.CodeInvalid, "message %d: role %q cannot be sent; use \"user\"", i+1, m.Role)
+		}
+	}
+	return nil
 }
 
 // newMessages drops the messages that repeat what the user said before: clients
@@ -276,6 +296,13 @@ func (s *State) acceptCancel(c events.Command, b events.CancelBody) ([]holdfast.
 				&holdfast.RunFinishedEvent{Run: b.Run, Reason: "canceled"},
 			}, b.Run, nil
 		}
+	}
+	if id := s.scheduled(b.Run); id != "" {
+		return []holdfast.Event{
+			&holdfast.RunCanceledEvent{Run: b.Run, Command: c.ID},
+			&holdfast.TimerFiredEvent{Timer: id, Canceled: true},
+			&holdfast.RunFinishedEvent{Run: b.Run, Reason: "canceled"},
+		}, b.Run, nil
 	}
 	return nil, "", holdfast.Errorf(holdfast.CodeConflict, "there is no active run to cancel")
 }

@@ -88,9 +88,7 @@ func (d *drive) toolStep(ctx context.Context) error {
 	for i, c := range t.Calls {
 		plans[i] = d.plan(team, a, box, c)
 		if plans[i].do == doAsk {
-			ask = append(ask, &holdfast.ToolCallConfirmationEvent{
-				AgentContext: holdfast.AgentContext{AgentName: a.Name}, ToolCall: c.ToolCall,
-			})
+			ask = append(ask, d.confirmation(a, c, "")...)
 		}
 	}
 	if len(ask) > 0 {
@@ -144,6 +142,8 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 	switch {
 	case c.Status == CallRejected && c.AskedUnknown:
 		return answer("Whether this tool call had its effect is not known, and the user decided not to repeat it.")
+	case c.Status == CallRejected && c.RejectReason == reasonTimedOut:
+		return answer("Nobody decided on the tool call in time, so it was not run.")
 	case c.Status == CallRejected && c.RejectReason != "":
 		return answer("The user rejected the tool call. %s", c.RejectReason)
 	case c.Status == CallRejected:
@@ -255,7 +255,7 @@ func (d *drive) unknown(ctx context.Context, a *agent.Agent, p plan) error {
 	evs := []holdfast.Event{&holdfast.ToolOutcomeUnknownEvent{AgentContext: who, ToolCallID: p.call.ID, Policy: policy}}
 	switch policy {
 	case "ask":
-		evs = append(evs, &holdfast.ToolCallConfirmationEvent{AgentContext: who, ToolCall: p.call.ToolCall, Reason: reasonOutcomeUnknown})
+		evs = append(evs, d.confirmation(a, p.call, reasonOutcomeUnknown)...)
 	case "tell":
 		evs = append(evs, response(a.Name, p.call.ToolCall, "Whether this tool call had its effect is not known: it was interrupted. It was not repeated.", true, nil))
 	case "fail":

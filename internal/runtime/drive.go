@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"sync"
 
@@ -109,6 +108,8 @@ func (d *drive) next() (next step, waiting string) {
 	switch {
 	case s.Deleted:
 		return nil, events.WaitingIdle
+	case len(s.Timers) > 0 && len(s.stale()) > 0:
+		return d.cancelTimers, ""
 	case s.Run == nil && (s.Compacting != nil || s.CompactWanted):
 		return d.compactStep, ""
 	case s.Run == nil && len(s.Queue) == 0:
@@ -220,16 +221,14 @@ func (d *drive) takeCommands(ctx context.Context) error {
 
 func (d *drive) take(ctx context.Context, c events.Command) error {
 	var src source
-	if c.Kind == events.KindRun {
-		var b events.RunBody
-		if json.Unmarshal(c.Body, &b) == nil { // accept refuses what cannot be read
-			d.mu.Lock()
-			view := &State{Ref: d.s.Ref, DefaultAgent: d.s.DefaultAgent}
-			d.mu.Unlock()
-			src = d.e.resolve(ctx, view, b)
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
+	d.mu.Lock()
+	b, isRun := d.s.runOf(c)
+	view := &State{Ref: d.s.Ref, DefaultAgent: d.s.DefaultAgent}
+	d.mu.Unlock()
+	if isRun {
+		src = d.e.resolve(ctx, view, b)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 	}
 	d.mu.Lock()

@@ -64,6 +64,9 @@ type Config struct {
 	TitleWait time.Duration
 	// ToolTimeout ends a tool call that hangs. Default 15 min.
 	ToolTimeout time.Duration
+	// ApprovalTimeout is how long a tool call waits for a human whose agent says
+	// nothing about it; then it is rejected. Default: for ever.
+	ApprovalTimeout time.Duration
 	// SnapshotEvery is how many events make a new snapshot worth while. Default 500.
 	SnapshotEvery uint64
 	// NoCompaction turns automatic compaction off: a conversation that does not fit

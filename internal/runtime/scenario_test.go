@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
@@ -32,6 +33,9 @@ var update = flag.Bool("update", false, "rewrite the expected parts of the scena
 //	continue                 grants more iterations; then the session parks idle
 //	compact                  asks for a summary; then the session parks idle
 //	… refused                the command is refused
+//	schedule TEXT            a message for later; the session stays as it is
+//	take-back                cancels the oldest scheduled run
+//	expire WAITING           every timer that is set fires, three times over; then it parks
 //	cancel                   cancels the active run; then the session parks idle
 type scenario struct {
 	path    string
@@ -88,6 +92,16 @@ func (s *scenario) play(w *world, ref holdfast.SessionRef) {
 			a = w.send(ref, events.KindResume, events.ResumeBody{Iterations: 2})
 		case "compact":
 			a = w.send(ref, events.KindCompact, nil)
+		case "schedule":
+			at := time.Now().Add(time.Hour)
+			a = w.send(ref, events.KindSchedule, events.ScheduleBody{At: at, RunBody: events.RunBody{Messages: []holdfast.Message{{Role: holdfast.RoleUser, Content: rest}}}})
+			until = w.waitsFor(ref)
+		case "take-back":
+			a = w.send(ref, events.KindCancel, events.CancelBody{Run: w.scheduled(ref)})
+			until = w.waitsFor(ref)
+		case "expire":
+			until = rest
+			w.expire(ref)
 		case "cancel":
 			a = w.send(ref, events.KindCancel, nil)
 		default:

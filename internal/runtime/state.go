@@ -53,6 +53,8 @@ type State struct {
 	CompactWanted bool        `json:",omitempty"`
 	// UserMessages is what the user said so far, queued messages included.
 	UserMessages []string
+	// Timers are the timers that are set, by id.
+	Timers map[string]*Timer `json:",omitempty"`
 	// Tool is what toolsets keep in the session: toolset, key, value.
 	Tool map[string]map[string]json.RawMessage
 
@@ -265,6 +267,8 @@ func (s *State) apply(e *events.Envelope, ev holdfast.Event) error {
 			s.Tool[ev.Toolset] = map[string]json.RawMessage{}
 		}
 		s.Tool[ev.Toolset][ev.Key] = ev.Value
+	case *holdfast.RunScheduledEvent, *holdfast.TimerSetEvent, *holdfast.TimerFiredEvent:
+		s.applyTimer(ev)
 	case *holdfast.TokenUsageEvent:
 		s.account(ev.Usage)
 		s.ContextLength = ev.Usage.ContextLength
@@ -300,7 +304,7 @@ func (s *State) account(u holdfast.Usage) {
 // detach drops what a fork does not inherit: the commands and runs of the
 // session that it was forked from go on there.
 func (s *State) detach() {
-	s.Commands, s.Queue = map[string]Settled{}, nil
+	s.Commands, s.Queue, s.Timers = map[string]Settled{}, nil, nil
 	s.Deleted = false
 	s.Compacting, s.CompactWanted = nil, false
 	if s.Run == nil {

@@ -41,6 +41,9 @@ func (s *Store) Record(ctx context.Context, b events.Batch) error {
 		if err := storePlan(ctx, tx, &plan); err != nil {
 			return err
 		}
+		if err := storeProjections(ctx, tx, &plan); err != nil {
+			return err
+		}
 		return purge(ctx, tx, plan.Deleted)
 	})
 	if err != nil {

@@ -1,0 +1,15 @@
+package sqlitestore_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/events/eventstest"
+)
+
+func TestTimers(t *testing.T) {
+	eventstest.Timers(t, func(t *testing.T) events.Store {
+		return open(t, filepath.Join(t.TempDir(), "archive.db"))
+	})
+}
