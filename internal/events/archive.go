@@ -214,7 +214,7 @@ func NewPlan(b Batch, have map[holdfast.SessionRef]Row) (Plan, error) {
 			p.New, p.HeadOnly = append(p.New, !exists), append(p.HeadOnly, exists)
 			added = append(added, nil)
 		}
-		evs, headOnly, err := p.apply(&p.Rows[at], b.Sessions[i].Events)
+		evs, headOnly, err := p.apply(&p.Rows[at], &b.Sessions[i])
 		if err != nil {
 			return Plan{}, err
 		}
@@ -247,7 +247,11 @@ func NewPlan(b Batch, have map[holdfast.SessionRef]Row) (Plan, error) {
 
 // apply folds the events that the row does not have yet and returns them, and
 // whether they change nothing but its head.
-func (p *Plan) apply(row *Row, evs []Envelope) (added []Envelope, headOnly bool, err error) {
+func (p *Plan) apply(row *Row, se *SessionEvents) (added []Envelope, headOnly bool, err error) {
+	evs := se.Events
+	if se.Root && len(evs) > 0 && evs[0].Seq <= row.Head.Seq {
+		return nil, true, nil
+	}
 	headOnly = true
 	for len(evs) > 0 && evs[0].Seq <= row.Head.Seq && evs[0].Seq != 0 {
 		evs = evs[1:]

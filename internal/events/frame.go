@@ -56,8 +56,10 @@ var (
 
 // Frame is one or more consecutive events of one session.
 type Frame struct {
-	// Prev is the position on the bus of the session's frame before, 0 if there
-	// was none (or, in the archive, where it does not matter).
+	// Prev is the position on the bus of the frame before it in the session's log,
+	// 0 if the bus did not have that one any more or there was none (or, in the
+	// archive, where it does not matter). Whoever names a frame here has made sure
+	// that it is in the log: see [ReadEnd].
 	Prev   uint64
 	Events []Envelope
 }

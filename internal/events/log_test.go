@@ -93,7 +93,8 @@ func (b *scripted) Append(ctx context.Context, s holdfast.SessionRef, prev uint6
 	fn := b.onAppend
 	b.appends++
 	b.mu.Unlock()
-	store := func() (uint64, error) { return b.Bus.Append(ctx, s, prev, frame) }
+	// What was sent does not come back when its sender gives up.
+	store := func() (uint64, error) { return b.Bus.Append(context.WithoutCancel(ctx), s, prev, frame) }
 	if fn == nil {
 		return store()
 	}
@@ -103,8 +104,9 @@ func (b *scripted) Append(ctx context.Context, s holdfast.SessionRef, prev uint6
 // away is a store that can be away.
 type away struct {
 	events.Store
-	mu  sync.Mutex
-	err error
+	mu    sync.Mutex
+	err   error
+	asked chan<- struct{} // if not nil, receives when Session is asked
 }
 
 func (a *away) set(err error) {
@@ -120,6 +122,9 @@ func (a *away) get() error {
 }
 
 func (a *away) Session(ctx context.Context, s holdfast.SessionRef) (events.SessionInfo, error) {
+	if a.asked != nil {
+		a.asked <- struct{}{}
+	}
 	if err := a.get(); err != nil {
 		return events.SessionInfo{}, err
 	}
@@ -198,7 +203,7 @@ func (w *world) record() {
 	if info.Last == cursor {
 		return
 	}
-	var evs []events.Envelope
+	var evs []events.Envelope // a void frame is not among them
 	r := events.Reader{Bus: w.nats, Store: w.store}
 	if _, err := r.Read(w.ctx, w.ref, 0, func(e events.Envelope) error { evs = append(evs, e); return nil }); err != nil {
 		w.t.Fatal(err)

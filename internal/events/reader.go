@@ -67,12 +67,7 @@ func (r *Reader) read(ctx context.Context, ref holdfast.SessionRef, at *Head, fn
 
 	last, err := r.Bus.Last(ctx, ref)
 	if errors.Is(err, ErrNoFrame) {
-		// Nothing on the bus: the store is the whole log.
-		n, err := r.fromStore(ctx, ref, at, give)
-		if err == nil && n == 0 && at.Seq == 0 {
-			err = fmt.Errorf("read %s: %w", ref, ErrNoSession)
-		}
-		return err == nil, err
+		return r.archived(ctx, ref, at, give)
 	}
 	if err != nil {
 		return false, fmt.Errorf("read the end of %s: %w", ref, err)
@@ -81,6 +76,17 @@ func (r *Reader) read(ctx context.Context, ref holdfast.SessionRef, at *Head, fn
 	frames, err := r.back(ctx, ref, last, at.Seq, 16)
 	if err != nil {
 		return false, err
+	}
+	if frames[0].Prev == 0 {
+		// Whether it is in the log at all is for the store to say. Of a root that
+		// another frame follows, that one's writer has asked.
+		end, err := endAt(ctx, r.Store, ref, last)
+		if err != nil {
+			return false, err
+		}
+		if end.Frame == nil {
+			return r.archived(ctx, ref, at, give)
+		}
 	}
 	if oldest := &frames[len(frames)-1]; oldest.First() > at.Seq+1 {
 		_, storeErr := r.fromStore(ctx, ref, at, give)
@@ -127,6 +133,16 @@ func (r *Reader) read(ctx context.Context, ref holdfast.SessionRef, at *Head, fn
 	return true, nil
 }
 
+// archived reads a session of whose log the bus has nothing: the store is the
+// whole log.
+func (r *Reader) archived(ctx context.Context, ref holdfast.SessionRef, at *Head, give func([]Envelope) error) (done bool, err error) {
+	n, err := r.fromStore(ctx, ref, at, give)
+	if err == nil && n == 0 && at.Seq == 0 {
+		err = fmt.Errorf("read %s: %w", ref, ErrNoSession)
+	}
+	return err == nil, err
+}
+
 // back walks a session's chain of frames back from a stored one, newest first,
 // until a frame begins at or before seq after+1, the chain or the bus ends, or
 // limit frames are read.
@@ -135,6 +151,9 @@ func (r *Reader) back(ctx context.Context, ref holdfast.SessionRef, from Stored,
 		f, err := DecodeFrame(from.Data)
 		if err != nil {
 			return nil, fmt.Errorf("read %s at %d: %w", ref, from.Pos, err)
+		}
+		if n := len(frames); n > 0 && f.Last()+1 != frames[n-1].First() {
+			return frames, nil // the bus was made anew, and another frame is there now
 		}
 		frames = append(frames, f)
 		if f.First() <= after+1 || f.Prev == 0 || len(frames) >= limit {

@@ -125,11 +125,13 @@ func TestReaderStoreAway(t *testing.T) {
 	}
 	wantSeqs(t, have, 1, last)
 	// If not, the answer is the store's error, never a part of the log.
+	w.away.set(nil)
 	w.record()
 	w.forget()
-	second := w.claimAway("w2", events.Tail{Seq: last, Epoch: 1})
+	second := w.claim("w2")
 	w.add(second, "x")
 	w.flush(second)
+	w.away.set(errUnknown)
 	have, _, err = read(w, r, w.ref, 0)
 	if !errors.Is(err, errUnknown) || len(have) != 0 {
 		t.Fatalf("gave %d events and %v, want the store's error", len(have), err)
@@ -140,21 +142,6 @@ func TestReaderStoreAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantSeqs(t, have, 1, last+2)
-}
-
-// claimAway claims with a tail that was read before.
-func (w *world) claimAway(worker string, tail events.Tail) *events.Writer {
-	w.t.Helper()
-	wr, _, err := events.Claim(w.ctx, w.bus, w.away, w.ref, tail, worker, "test")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() {
-		ended, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = wr.Close(ended)
-	})
-	return wr
 }
 
 // TestReaderPurge: the bus forgets frames while they are being read.

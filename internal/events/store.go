@@ -40,6 +40,10 @@ type Batch struct {
 type SessionEvents struct {
 	Session holdfast.SessionRef
 	Events  []Envelope
+	// Root says that they are one frame that names none before it. If the store has
+	// its first event, or another one in that place, it passes over all of them: the
+	// frame is recorded, or it came too late ([ReadEnd]).
+	Root bool
 }
 
 // SessionInfo is a row of the list of sessions: a projection of the log, the

@@ -36,6 +36,7 @@ const (
 	// attemptTimeout is how long one publish may take before its outcome counts as
 	// unknown and is looked up.
 	attemptTimeout = 2 * time.Second
+	minBackoff     = 5 * time.Millisecond
 	maxBackoff     = time.Second
 )
 
@@ -64,16 +65,10 @@ type Writer struct {
 	bytes   int        // of groups
 	next    uint64     // seq of the next event to be added
 	stored  uint64     // seq of the last stored event
-	pos     uint64     // position of the last stored frame
+	at      place      // of the last stored frame
 	err     error      // why the writer ended
 	closing bool
 	lost    chan struct{} // closed when err becomes ErrLost
-}
-
-// HeadReader is what a [Writer] asks of the store when the bus does not keep a
-// session's frames any more. Every [Store] has it.
-type HeadReader interface {
-	Session(ctx context.Context, s holdfast.SessionRef) (SessionInfo, error)
 }
 
 type group struct {
@@ -81,46 +76,11 @@ type group struct {
 	bytes  int
 }
 
-// Tail is the end of a session's log as a claimant read it.
-type Tail struct {
-	// Pos is the position of the last frame on the bus, 0 if the bus has none.
-	Pos   uint64
-	Seq   uint64
-	Epoch uint64
-	// Type is that of the last event if the bus has it, and session_deleted or
-	// session_parked if the store says so, else "".
-	Type string
-}
-
-// ReadTail finds the end of a session's log: the bus's last frame, else what
-// the store knows. A session that does not exist has Seq 0.
-func ReadTail(ctx context.Context, bus Bus, store HeadReader, ref holdfast.SessionRef) (Tail, error) {
-	st, err := bus.Last(ctx, ref)
-	if err == nil {
-		f, err := DecodeFrame(st.Data)
-		if err != nil {
-			return Tail{}, fmt.Errorf("read the last frame of %s: %w", ref, err)
-		}
-		return Tail{Pos: st.Pos, Seq: f.Last(), Epoch: f.Epoch(), Type: f.Events[len(f.Events)-1].Type}, nil
-	}
-	if !errors.Is(err, ErrNoFrame) {
-		return Tail{}, fmt.Errorf("read the last frame of %s: %w", ref, err)
-	}
-	info, err := store.Session(ctx, ref)
-	if errors.Is(err, ErrNoSession) {
-		return Tail{}, nil
-	}
-	if err != nil {
-		return Tail{}, fmt.Errorf("read the head of %s: %w", ref, err)
-	}
-	tail := Tail{Seq: info.Head.Seq, Epoch: info.Head.Epoch}
-	switch {
-	case info.Deleted:
-		tail.Type = holdfast.TypeSessionDeleted
-	case info.Worker == "" && (info.Status == StatusIdle || info.Status == StatusWaiting):
-		tail.Type = holdfast.TypeSessionParked
-	}
-	return tail, nil
+// place is where a frame goes: after the position that the bus expects, naming
+// the frame before it in the log.
+type place struct {
+	pos  uint64
+	prev uint64 // pos, or 0 if the frame at pos is not known to be in the log
 }
 
 // Create writes the first frame of a session. It returns ErrConflict if the
@@ -164,15 +124,18 @@ func create(ctx context.Context, bus Bus, store HeadReader, ref holdfast.Session
 		return err
 	}
 	env := Envelope{Seq: ev.ForkSeq + 1, Epoch: epoch, Time: time.Now(), Type: ev.EventType(), V: 1, Payload: payload}
-	tail, err := ReadTail(ctx, bus, store, ref)
-	if err != nil {
-		return err
-	}
-	if tail.Seq != 0 {
+	// What the bus has refuses the frame. What only the store has would do so
+	// afterwards; to ask before leaves no void frame, and none of unknown fate while
+	// the store is away.
+	_, err = store.Session(ctx, ref)
+	if err == nil {
 		return ErrConflict
 	}
-	w := &Writer{bus: bus, store: store, ref: ref}
-	_, err = w.publish(ctx, 0, []Envelope{env})
+	if !errors.Is(err, ErrNoSession) {
+		return fmt.Errorf("look for %s: %w", ref, err)
+	}
+	w := &Writer{bus: bus, store: store, ref: ref, epoch: epoch}
+	_, err = w.publish(ctx, place{}, []Envelope{env})
 	if errors.Is(err, ErrLost) {
 		return ErrConflict
 	}
@@ -195,14 +158,14 @@ func Claim(ctx context.Context, bus Bus, store HeadReader, ref holdfast.SessionR
 	}
 	w.changed = sync.NewCond(&w.mu)
 	env := Envelope{Seq: tail.Seq + 1, Epoch: w.epoch, Time: w.now(), Type: holdfast.TypeSessionClaimed, V: 1, Payload: payload}
-	pos, err := w.publish(ctx, tail.Pos, []Envelope{env})
+	at, err := w.publish(ctx, place{tail.Pos, tail.Prev}, []Envelope{env})
 	if errors.Is(err, ErrLost) {
 		return nil, Envelope{}, ErrConflict
 	}
 	if err != nil {
 		return nil, Envelope{}, fmt.Errorf("claim %s: %w", ref, err)
 	}
-	w.pos = pos
+	w.at = at
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	w.cancel = cancel
 	go w.run(runCtx)
@@ -349,10 +312,10 @@ func (w *Writer) run(ctx context.Context) {
 			return
 		}
 		evs, n, size := w.take()
-		pos := w.pos
+		at := w.at
 		w.mu.Unlock()
 
-		newPos, err := w.publish(ctx, pos, evs)
+		at, err := w.publish(ctx, at, evs)
 
 		w.mu.Lock()
 		if err != nil {
@@ -371,7 +334,7 @@ func (w *Writer) run(ctx context.Context) {
 			w.groups = nil
 		}
 		w.bytes -= size
-		w.pos, w.stored = newPos, evs[len(evs)-1].Seq
+		w.at, w.stored = at, evs[len(evs)-1].Seq
 		w.changed.Broadcast()
 		w.mu.Unlock()
 	}
@@ -395,94 +358,129 @@ func (w *Writer) take() (evs []Envelope, n, size int) {
 	return evs, n, size
 }
 
-// publish stores one frame after the frame at prev and returns its position (0
-// if the bus does not keep it any more). It returns ErrLost if another frame is
-// there instead, and ctx's error if ctx ends before the outcome is known.
-func (w *Writer) publish(ctx context.Context, prev uint64, evs []Envelope) (uint64, error) {
-	expect := prev
-	frame := AppendFrame(nil, prev, evs)
-	backoff := 5 * time.Millisecond
-	for {
+// publish stores one frame at a place and returns that of the next one. It
+// returns ErrLost if another frame is there instead, and ctx's error if ctx ends
+// before the outcome is known.
+func (w *Writer) publish(ctx context.Context, at place, evs []Envelope) (place, error) {
+	frame := AppendFrame(nil, at.prev, evs)
+	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
 		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
-		pos, err := w.bus.Append(attempt, w.ref, expect, frame)
+		pos, err := w.bus.Append(attempt, w.ref, at.pos, frame)
 		cancel()
-		if err == nil {
-			return pos, nil
-		}
-		if errors.Is(err, ErrBusClosed) {
-			return 0, err
-		}
-		if !errors.Is(err, ErrBusy) {
+		switch {
+		case err == nil && at.pos == 0:
+			return place{pos, pos}, w.confirm(ctx, evs)
+		case err == nil:
+			return place{pos, pos}, nil
+		case errors.Is(err, ErrBusClosed):
+			return place{}, err
+		case !errors.Is(err, ErrBusy):
 			// Refused, or the outcome is unknown: look at what is stored.
-			v, err := w.resolve(ctx, prev, evs, frame)
+			next, stored, err := w.resolve(ctx, at, evs)
 			switch {
 			case errors.Is(err, ErrLost):
-				return 0, err
-			case err == nil && v.stored:
-				return v.pos, nil
-			case err == nil:
-				expect = v.pos
+				return place{}, err
+			case err == nil && stored:
+				return next, nil
+			case err == nil && next != at:
+				at, frame = next, AppendFrame(nil, next.prev, evs)
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		case <-time.After(backoff):
+		if err := rest(ctx, backoff); err != nil {
+			return place{}, err
 		}
-		backoff = min(2*backoff, maxBackoff)
 	}
 }
 
-// verdict is what became of a frame: stored at pos, or not stored and to be
-// sent again with pos expected.
-type verdict struct {
-	stored bool
-	pos    uint64
+func rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
 }
 
-// resolve finds out whether a frame was stored, by what is stored now. Any
-// error but ErrLost means that it is still not known.
-func (w *Writer) resolve(ctx context.Context, prev uint64, evs []Envelope, frame []byte) (verdict, error) {
+// confirm asks whether a frame that was stored where the bus had none of the
+// session is in the log: see [ReadEnd]. ErrLost says that it came too late.
+func (w *Writer) confirm(ctx context.Context, evs []Envelope) error {
+	for backoff := minBackoff; ; backoff = min(2*backoff, maxBackoff) {
+		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+		info, err := w.store.Session(attempt, w.ref)
+		cancel()
+		switch {
+		case errors.Is(err, ErrNoSession), err == nil && info.Head.Seq < evs[0].Seq:
+			return nil
+		case err == nil && w.ours(evs, &info):
+			return nil
+		case err == nil:
+			return ErrLost
+		}
+		if err := rest(ctx, backoff); err != nil {
+			return err
+		}
+	}
+}
+
+// resolve finds out whether a frame that was sent to a place was stored, by what
+// is stored now. If so it returns the place of the next frame, else the place
+// where it is to be sent again. Any error but ErrLost means that it is still not
+// known.
+func (w *Writer) resolve(ctx context.Context, at place, evs []Envelope) (next place, stored bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	st, err := w.bus.Last(ctx, w.ref)
 	switch {
-	case err == nil && bytes.Equal(st.Data, frame):
-		return verdict{stored: true, pos: st.Pos}, nil
-	case err == nil && st.Pos == prev:
-		return verdict{pos: prev}, nil
-	case err == nil:
-		return verdict{}, ErrLost
-	case !errors.Is(err, ErrNoFrame):
-		return verdict{}, err
+	case errors.Is(err, ErrNoFrame):
+		st = Stored{}
+	case err != nil:
+		return place{}, false, err
+	case st.Pos == at.pos:
+		return at, false, nil
 	}
-	// The bus has none of the session's frames: there never was one, or all are
-	// recorded and have aged out. The store tells what came last.
-	info, err := w.store.Session(ctx, w.ref)
-	if errors.Is(err, ErrNoSession) {
-		info, err = SessionInfo{}, nil
-	}
+	end, err := endAt(ctx, w.store, w.ref, st)
 	if err != nil {
-		return verdict{}, err
+		return place{}, false, err
 	}
-	first, last := evs[0], evs[len(evs)-1]
+	first := &evs[0]
+	next = place{end.Pos, end.Prev}
 	switch {
-	case info.Head.Seq == first.Seq-1, info.Head.Seq == 0 && first.Type == holdfast.TypeSessionCreated:
-		return verdict{}, nil
-	case info.Head.Seq < first.Seq-1:
-		return verdict{}, fmt.Errorf("the store is behind: seq %d, want %d", info.Head.Seq, first.Seq-1)
-	case info.Head == Head{Seq: last.Seq, Epoch: last.Epoch} && w.ours(first, info):
-		return verdict{stored: true}, nil
+	case end.Frame != nil && bytes.Equal(st.Data, AppendFrame(nil, end.Frame.Prev, evs)):
+		return next, true, nil
+	case end.precedes(first):
+		// The end is where it was: what has changed is that its frame left the bus, or
+		// that a void one came.
+		return next, false, nil
+	case end.Frame == nil && w.ours(evs, end.Info):
+		return next, true, nil
+	case end.Pos == 0 && end.Seq < first.Seq-1:
+		return place{}, false, fmt.Errorf("the store is behind: seq %d, want %d", end.Seq, first.Seq-1)
 	}
-	return verdict{}, ErrLost
+	return place{}, false, ErrLost
 }
 
-// ours reports whether the event that the store has at first's place is the one
-// that this writer sent. Once claimed, an epoch has one writer; two claims of
-// the same epoch are told apart by the worker.
-func (w *Writer) ours(first Envelope, info SessionInfo) bool {
+// precedes reports whether the end is where it was when a writer made the event
+// for the place behind it.
+func (t *Tail) precedes(e *Envelope) bool {
+	switch e.Type {
+	case holdfast.TypeSessionCreated:
+		return t.Seq == 0
+	case holdfast.TypeSessionClaimed:
+		return t.Seq == e.Seq-1
+	}
+	return t.Seq == e.Seq-1 && t.Epoch == e.Epoch
+}
+
+// ours reports whether the store has the frame that this writer sent. Once
+// claimed, an epoch has one writer; two claims of the same epoch are told apart
+// by the worker, two creations by their time.
+func (w *Writer) ours(evs []Envelope, info *SessionInfo) bool {
+	first, last := &evs[0], &evs[len(evs)-1]
 	if first.Type == holdfast.TypeSessionCreated {
-		return false // nobody is the owner yet: another creation looks the same
+		return info.begunBy(first)
+	}
+	if info.Head != (Head{Seq: last.Seq, Epoch: last.Epoch}) {
+		return false
 	}
 	return first.Type != holdfast.TypeSessionClaimed || info.Worker == w.worker
 }

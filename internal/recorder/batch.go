@@ -61,21 +61,42 @@ func (b *batch) remove(ref holdfast.SessionRef) {
 func (b *batch) build() events.Batch {
 	out := events.Batch{Stream: b.name, From: b.from, To: b.to, Sessions: make([]events.SessionEvents, 0, len(b.order))}
 	for _, ref := range b.order {
-		p := b.sessions[ref]
-		if len(p.found) == 0 && len(p.entries) == 1 {
-			out.Sessions = append(out.Sessions, events.SessionEvents{Session: ref, Events: p.entries[0].frame.Events})
-			continue
-		}
-		var all []events.Envelope
-		for _, f := range p.found {
-			all = append(all, f.Events...)
-		}
-		for _, e := range p.entries {
-			all = append(all, e.frame.Events...)
-		}
-		out.Sessions = append(out.Sessions, events.SessionEvents{Session: ref, Events: all})
+		out.Sessions = b.sessions[ref].appendTo(out.Sessions, ref)
 	}
 	return out
+}
+
+// appendTo appends the events of a session to what a batch stores: a root by
+// itself, which is stored whole or not at all, and all others as one.
+func (p *part) appendTo(dst []events.SessionEvents, ref holdfast.SessionRef) []events.SessionEvents {
+	var all []events.Envelope
+	flush := func(root bool) {
+		if len(all) > 0 {
+			dst = append(dst, events.SessionEvents{Session: ref, Events: all, Root: root})
+		}
+		all = nil
+	}
+	add := func(f *events.Frame) {
+		if f.Prev == 0 {
+			flush(false)
+		}
+		if all == nil {
+			all = f.Events[:len(f.Events):len(f.Events)]
+		} else {
+			all = append(all, f.Events...)
+		}
+		if f.Prev == 0 {
+			flush(true)
+		}
+	}
+	for i := range p.found {
+		add(&p.found[i])
+	}
+	for _, e := range p.entries {
+		add(&e.frame)
+	}
+	flush(false)
+	return dst
 }
 
 // mend repairs a batch that the store refuses with ErrGap. For each session

@@ -26,6 +26,7 @@ func Store(t *testing.T, open func(t *testing.T) events.Store) {
 		{"read pages", testReadPages},
 		{"the cursor is a compare-and-set", testCursor},
 		{"a batch that comes again", testAgain},
+		{"a root counts whole or not at all", testRoot},
 		{"a gap refuses the whole batch", testGap},
 		{"a session twice in a batch", testTwice},
 		{"the row is the projection", testProjection},
@@ -170,6 +171,11 @@ func (s *story) part(i, j int) events.SessionEvents {
 func (s *story) last() uint64 { return s.events[len(s.events)-1].Seq }
 
 // info is the projection of the whole story.
+// until returns the story as it was when it had n events.
+func (s *story) until(n int) *story {
+	return &story{ref: s.ref, events: s.events[:n:n]}
+}
+
 func (s *story) info(t *testing.T) events.SessionInfo {
 	t.Helper()
 	return fold(t, s.ref, s.events)

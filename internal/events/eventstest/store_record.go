@@ -98,6 +98,27 @@ func testAgain(t *testing.T, a *archive) {
 	}
 }
 
+func testRoot(t *testing.T, a *archive) {
+	root := func(s *story, i, j int) events.SessionEvents {
+		se := s.part(i, j)
+		se.Root = true
+		return se
+	}
+	s := newStory(t, ref("s1"), 0).claim(t, "w1").deltas(10)
+	a.record(t, root(s, 0, 1), s.part(1, 6))
+	a.record(t, root(s, 0, 1)) // a copy
+	a.record(t, root(s, 6, 10))
+	a.holds(t, s.until(10))
+	// One that comes too late reaches beyond the end, with other events.
+	late := newStory(t, s.ref, 0).claim(t, "w2").deltas(20)
+	a.record(t, root(late, 8, 15))
+	a.holds(t, s.until(10))
+	a.record(t, root(late, 9, 10), s.part(10, 12))
+	a.holds(t, s)
+	wantError(t, a.tryRecord(t, root(late, 13, 14)), events.ErrGap)
+	a.holds(t, s)
+}
+
 func testGap(t *testing.T, a *archive) {
 	s, other := newStory(t, ref("s1"), 0).deltas(9), newStory(t, ref("s2"), 0)
 	refused := func(se events.SessionEvents) {

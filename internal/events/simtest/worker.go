@@ -41,7 +41,7 @@ func (w *World) live(ctx context.Context, name string, rng *rand.Rand) {
 	}
 	faults := eventstest.Faults{
 		Lost: rng.IntN(100), Done: rng.IntN(100), Late: rng.IntN(60), Twice: rng.IntN(60), Busy: rng.IntN(60), Slow: rng.IntN(100),
-		MaxDelay: upTo(rng, retention/2),
+		MaxDelay: upTo(rng, 4*retention),
 	}
 	if rng.IntN(3) == 0 {
 		faults = eventstest.Faults{}
