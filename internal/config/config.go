@@ -61,7 +61,7 @@ type Config struct {
 
 	Replicas       int           `env:"HOLDFAST_REPLICAS" default:"1" doc:"Copies of each stream: 1, 3 or 5, not more than there are NATS servers. With 1, events that are not yet in the database are lost with the disk of the one server that has them."`
 	EventStreams   int           `env:"HOLDFAST_EVENT_STREAMS" default:"1" doc:"Over how many streams sessions are spread, 1 to 256. One stream takes in events on one core. The number cannot change while there are sessions, since it decides where their events are."`
-	EventRetention time.Duration `env:"HOLDFAST_EVENT_RETENTION" default:"10m" doc:"How long events stay in NATS after they are in the database. Keep it above the time after which NATS drops a silent connection (six minutes by default). Longer makes resuming readers cheaper and costs memory and disk in NATS."`
+	EventRetention time.Duration `env:"HOLDFAST_EVENT_RETENTION" default:"10m" doc:"How long events stay in NATS after they are in the database. Longer makes resuming readers cheaper and costs memory and disk in NATS."`
 
 	LogLevel  slog.Level `env:"HOLDFAST_LOG_LEVEL" default:"info" doc:"Least level that is logged: debug, info, warn or error."`
 	LogFormat string     `env:"HOLDFAST_LOG_FORMAT" default:"text" doc:"Form of the log on standard error: text or json."`

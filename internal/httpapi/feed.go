@@ -177,30 +177,23 @@ func (f *feed) start(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("follow %s: %w", f.ref, err))
 	}
-	st, err := f.hub.bus.Last(ctx, f.ref)
+	end, err := events.ReadEnd(ctx, f.hub.bus, f.hub.reader.Store, f.ref)
 	switch {
-	case err == nil:
-		frame, err := events.DecodeFrame(st.Data)
-		if err != nil {
-			stop()
-			return nil, fmt.Errorf("follow %s: %w", f.ref, err)
-		}
-		f.add(frame.Events)
+	case errors.Is(err, events.ErrCorrupt):
+		stop()
+		return nil, fmt.Errorf("follow %s: %w", f.ref, err)
+	case err != nil:
+		stop()
+		return nil, unavailable(fmt.Errorf("follow %s: %w", f.ref, err))
+	case end.Seq == 0:
+		stop()
+		return nil, errNoSession(f.ref)
+	case end.Frame != nil:
+		f.add(end.Frame.Events)
 		return stop, nil
-	case !errors.Is(err, events.ErrNoFrame):
-		stop()
-		return nil, unavailable(fmt.Errorf("follow %s: %w", f.ref, err))
-	}
-	info, err := f.hub.reader.Store.Session(ctx, f.ref)
-	if err != nil {
-		stop()
-		if errors.Is(err, events.ErrNoSession) {
-			return nil, errNoSession(f.ref)
-		}
-		return nil, unavailable(fmt.Errorf("follow %s: %w", f.ref, err))
 	}
 	f.mu.Lock()
-	f.head = max(f.head, info.Head.Seq)
+	f.head = max(f.head, end.Seq)
 	f.mu.Unlock()
 	return stop, nil
 }
@@ -219,8 +212,12 @@ func (f *feed) drain(ctx context.Context) {
 			lost = true
 			continue
 		}
-		if frame.First() > f.headSeq()+1 {
+		if frame.Prev == 0 || frame.First() > f.headSeq()+1 {
+			// Whether a root is in the log at all is not for who follows to say.
 			f.fill(ctx)
+			if frame.Prev == 0 {
+				continue
+			}
 		}
 		f.add(frame.Events)
 	}

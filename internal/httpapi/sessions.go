@@ -33,35 +33,27 @@ func errNoSession(ref holdfast.SessionRef) error {
 // exists returns nil if there is such a session. Its errors have CodeInvalid for
 // an id that cannot be one, CodeNotFound, or CodeUnavailable.
 func (a *API) exists(ctx context.Context, ref holdfast.SessionRef) error {
+	_, err := a.end(ctx, ref)
+	return err
+}
+
+// end returns where the log of a session ends, with the errors of exists.
+func (a *API) end(ctx context.Context, ref holdfast.SessionRef) (events.End, error) {
 	if err := ref.Validate(); err != nil {
-		return err
+		return events.End{}, err
 	}
-	st, err := a.cfg.Bus.Last(ctx, ref)
-	deleted := false
+	end, err := events.ReadEnd(ctx, a.cfg.Bus, a.cfg.Store, ref)
 	switch {
-	case err == nil:
-		frame, err := events.DecodeFrame(st.Data)
-		if err != nil {
-			return fmt.Errorf("read the end of %s: %w", ref, err)
-		}
-		// A deletion is the last event that a session gets.
-		deleted = frame.Events[len(frame.Events)-1].Type == holdfast.TypeSessionDeleted
-	case errors.Is(err, events.ErrNoFrame):
-		info, err := a.cfg.Store.Session(ctx, ref)
-		if errors.Is(err, events.ErrNoSession) {
-			return errNoSession(ref)
-		}
-		if err != nil {
-			return unavailable(fmt.Errorf("look for %s: %w", ref, err))
-		}
-		deleted = info.Deleted
-	default:
-		return unavailable(fmt.Errorf("look for %s: %w", ref, err))
+	case errors.Is(err, events.ErrCorrupt):
+		return events.End{}, err
+	case err != nil:
+		return events.End{}, unavailable(err)
+	case end.Seq == 0:
+		return events.End{}, errNoSession(ref)
+	case end.Type == holdfast.TypeSessionDeleted: // the last event that a session gets
+		return events.End{}, holdfast.WrapError(holdfast.CodeNotFound, errDeleted, "there is no session "+ref.Session+"; it was deleted")
 	}
-	if deleted {
-		return holdfast.WrapError(holdfast.CodeNotFound, errDeleted, "there is no session "+ref.Session+"; it was deleted")
-	}
-	return nil
+	return end, nil
 }
 
 // create stores a new session and returns its document. An id that is taken is

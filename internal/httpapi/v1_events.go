@@ -177,15 +177,12 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 // checkCursor refuses a cursor beyond the end of the session, and sessions that
 // do not exist.
 func (a *API) checkCursor(ctx context.Context, ref holdfast.SessionRef, after uint64) error {
-	if err := a.exists(ctx, ref); err != nil {
+	end, err := a.end(ctx, ref)
+	if err != nil {
 		return err
 	}
-	tail, err := events.ReadTail(ctx, a.cfg.Bus, a.cfg.Store, ref)
-	if err != nil {
-		return unavailable(err)
-	}
-	if after > tail.Seq {
-		return &cursorError{after: after, head: tail.Seq}
+	if after > end.Seq {
+		return &cursorError{after: after, head: end.Seq}
 	}
 	return nil
 }
@@ -244,23 +241,16 @@ func (a *API) over(ctx context.Context, ref holdfast.SessionRef, q eventQuery) (
 	if q.after == 0 || q.until == "" || q.until == untilRun {
 		return false, nil
 	}
-	st, err := a.cfg.Bus.Last(ctx, ref)
-	if errors.Is(err, events.ErrNoFrame) {
-		info, err := a.cfg.Store.Session(ctx, ref)
-		if err != nil {
-			return false, unavailable(err)
-		}
-		parked := info.Status == events.StatusIdle || q.until == untilIdle && info.Status == events.StatusWaiting
-		return parked && info.Worker == "" && q.after >= info.Head.Seq, nil
-	}
+	end, err := events.ReadEnd(ctx, a.cfg.Bus, a.cfg.Store, ref)
 	if err != nil {
 		return false, unavailable(err)
 	}
-	frame, err := events.DecodeFrame(st.Data)
-	if err != nil {
-		return false, fmt.Errorf("read the end of %s: %w", ref, err)
+	if end.Frame == nil {
+		info := end.Info
+		parked := info.Status == events.StatusIdle || q.until == untilIdle && info.Status == events.StatusWaiting
+		return parked && info.Worker == "" && q.after >= info.Head.Seq, nil
 	}
-	last := frame.Events[len(frame.Events)-1]
+	last := end.Frame.Events[len(end.Frame.Events)-1]
 	if last.Type != holdfast.TypeSessionParked || q.after < last.Seq {
 		return false, nil
 	}

@@ -92,8 +92,13 @@ func NewView(ref holdfast.SessionRef) *View {
 // view reads a session's document as of through, 0 for the newest event. Errors:
 // CodeNotFound, CodeGone for a seq beyond the end, CodeUnavailable.
 func (a *API) view(ctx context.Context, ref holdfast.SessionRef, through uint64) (*View, error) {
-	if err := a.exists(ctx, ref); err != nil {
+	if err := ref.Validate(); err != nil {
 		return nil, err
+	}
+	if through != 0 { // a deletion behind it is not read
+		if err := a.exists(ctx, ref); err != nil {
+			return nil, err
+		}
 	}
 	v := NewView(ref)
 	head, err := a.reader.Read(ctx, ref, 0, func(e events.Envelope) error {
@@ -103,7 +108,10 @@ func (a *API) view(ctx context.Context, ref holdfast.SessionRef, through uint64)
 		return v.Apply(&e)
 	})
 	switch {
-	case errors.Is(err, events.ErrNoSession):
+	case errors.Is(err, events.ErrNoSession), err == nil && v.Info.Deleted:
+		if err := a.exists(ctx, ref); err != nil {
+			return nil, err // it says whether there was one
+		}
 		return nil, errNoSession(ref)
 	case err != nil && !errors.Is(err, errDone):
 		return nil, unavailable(fmt.Errorf("read the document of %s: %w", ref, err))

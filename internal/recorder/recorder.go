@@ -52,11 +52,8 @@ type Config struct {
 	// the same disk, and nobody waits for the store. Default: DefaultMaxWait.
 	MaxWait time.Duration
 	// Retention is how long recorded frames stay on the bus, where readers that are
-	// nearly at the end and writers find them without the store. It must be longer
-	// than a publish of a process that was asleep can take to arrive, which a NATS
-	// server bounds by closing silent connections (ping_interval × (ping_max + 1),
-	// six minutes by default): a frame that arrives later, written when its
-	// session had none on the bus, would be taken for the session's next.
+	// nearly at the end and writers find them without the store. Nothing but cost
+	// depends on it: see [events.ReadEnd].
 	// When more than half of what the stream may hold is taken, frames go earlier.
 	// Default: DefaultRetention.
 	Retention time.Duration

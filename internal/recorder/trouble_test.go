@@ -421,3 +421,41 @@ func TestNothingUnrecordedIsTrimmed(t *testing.T) {
 	w.untilAt(t, s.ref, end)
 	s.checkStore(t, b.store, end)
 }
+
+// TestVoidRoot: a frame that came too late, when the bus had forgotten what took
+// its place, leaves nothing in the store, however far it reaches.
+func TestVoidRoot(t *testing.T) {
+	b := newBench(t, 1)
+	w := watch(b.store)
+	src := newSource(b.bus)
+	startLogged(t, src, w, recorder.Config{})
+	s := newSession(t, b)
+	last := s.add(t, 3)
+	w.untilAt(t, s.ref, last)
+	if err := b.bus.Trim(t.Context(), b.bus.Streams()[0], recorded(t, b)); err != nil {
+		t.Fatal(err)
+	}
+	var late []events.Envelope
+	for i := range uint64(5) {
+		late = append(late, events.Envelope{Seq: last - 1 + i, Epoch: 1, Type: holdfast.TypeAgentChoice, V: 1, Time: time.Now(), Payload: []byte(`{"content":"void"}`)})
+	}
+	raw(t, b, s.ref, events.AppendFrame(nil, 0, late))
+	// The owner goes on behind it, and then another one.
+	last = s.add(t, 2)
+	s.claim(t, b, "w2")
+	last = max(last, s.add(t, 2))
+	w.untilAt(t, s.ref, last)
+	s.checkStore(t, b.store, last)
+	if len(src.buried) != 0 {
+		t.Fatalf("kept aside: %+v", src.buried)
+	}
+}
+
+func recorded(t *testing.T, b *bench) uint64 {
+	t.Helper()
+	pos, err := b.store.Cursor(t.Context(), b.bus.Streams()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pos
+}

@@ -131,7 +131,7 @@ func (w *World) places(ctx, calm context.Context, place int) {
 		case rng.IntN(2) == 0: // SIGSTOP, later SIGCONT
 			w.note(func(s *Stats) { s.Frozen++ })
 			g.shut()
-			sleep(ctx, upTo(rng, retention))
+			sleep(ctx, upTo(rng, 4*retention))
 			g.reopen()
 			sleep(ctx, upTo(rng, time.Second))
 		default: // SIGKILL

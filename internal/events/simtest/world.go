@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	// retention of frames in the simulation. No publish may be later than that, see
-	// recorder.Config.
+	// retention of frames in the simulation: less than publishes may be late and
+	// processes may be frozen.
 	retention = 3 * time.Second
 	// startTimeout bounds, in the bubble's time, what has to work without faults.
 	startTimeout = time.Minute
