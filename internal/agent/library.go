@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -261,6 +262,9 @@ func (l *Library) changeOnce(ctx context.Context, tenant, name, origin string, c
 	}
 	r := Revision{Name: name, Number: newest.Number + 1, Source: source, CreatedAt: time.Now().UTC().Truncate(time.Microsecond), Origin: origin, Deleted: source == nil}
 	if !r.Deleted {
+		if len(source) > MaxSource {
+			return File{}, false, holdfast.Errorf(holdfast.CodeTooLarge, "the file has %d bytes; an agent file has at most %d", len(source), MaxSource)
+		}
 		if _, err := l.Check(name, source); err != nil {
 			return File{}, false, err
 		}
@@ -306,10 +310,14 @@ func (l *Library) Put(ctx context.Context, tenant, name string, source []byte, o
 	})
 }
 
-// Create stores a file that must not be there yet; CodeConflict if it is.
+// Create stores a file that must not be there yet; CodeConflict if it is, unless
+// it is this very file: a request that came twice.
 func (l *Library) Create(ctx context.Context, tenant, name string, source []byte, origin string) (File, error) {
 	f, _, err := l.Put(ctx, tenant, name, source, origin, Condition{NoneMatch: "*"})
 	if holdfast.CodeOf(err) == holdfast.CodeStale {
+		if now, ferr := l.find(ctx, tenant, stem(name)); ferr == nil && now.Version > 0 && bytes.Equal(now.Source, source) {
+			return now, nil
+		}
 		err = holdfast.Errorf(holdfast.CodeConflict, "there is an agent %q already", stem(name))
 	}
 	return f, err

@@ -17,7 +17,6 @@ import (
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/agent"
-	"github.com/holdfast-run/holdfast/internal/httpapi"
 	"github.com/holdfast-run/holdfast/internal/model"
 	"github.com/holdfast-run/holdfast/internal/model/anthropic"
 	"github.com/holdfast-run/holdfast/internal/model/bedrock"
@@ -34,7 +33,11 @@ import (
 // agents turns agent files into models and tools. It is what the runtime and
 // the API know of agent files.
 type agents struct {
-	source agent.Source
+	library *agent.Library
+	// writer is whose model writes agent files: provider/model, or an agent file of
+	// base. "" for none.
+	writer string
+	base   agent.Source
 	opt    agent.Options
 	// dir is where paths in agent files start, "" for none.
 	dir string
@@ -47,7 +50,14 @@ type agents struct {
 	client  *http.Client
 
 	mu     sync.Mutex // guards models
-	models map[*agent.ModelSettings]builtModel
+	models map[modelOf]builtModel
+}
+
+// modelOf names a built model. Files with the same text are parsed once for all
+// tenants; the keys in their models are each tenant's own.
+type modelOf struct {
+	tenant   string
+	settings *agent.ModelSettings
 }
 
 type builtModel struct {
@@ -55,49 +65,17 @@ type builtModel struct {
 	info  runtime.ModelInfo
 }
 
-var (
-	_ runtime.Agents      = (*agents)(nil)
-	_ httpapi.AgentSource = (*agents)(nil)
-)
+var _ runtime.Agents = (*agents)(nil)
 
 // Load implements [runtime.Agents].
-func (a *agents) Load(ctx context.Context, _, ref string) (string, string, error) {
-	name, src, err := a.source.Load(ctx, ref)
-	return name, string(src), err
+func (a *agents) Load(ctx context.Context, tenant, ref string) (string, string, error) {
+	f, err := a.library.Find(ctx, tenant, ref)
+	return f.Name, string(f.Source), err
 }
 
 // Parse implements [runtime.Agents].
 func (a *agents) Parse(name, source string) (*agent.Team, error) {
 	return agent.Parse(name, []byte(source), a.opt)
-}
-
-// List implements [httpapi.AgentSource].
-func (a *agents) List(ctx context.Context, _ string) ([]httpapi.AgentInfo, error) {
-	list, err := a.source.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]httpapi.AgentInfo, len(list))
-	for i, s := range list {
-		out[i] = httpapi.AgentInfo{Name: s.Name, Description: s.Description, Multi: s.Multi, Problem: s.Problem}
-	}
-	return out, nil
-}
-
-// Describe implements [httpapi.AgentSource].
-func (a *agents) Describe(ctx context.Context, _, name string, asList bool) (json.RawMessage, error) {
-	name, src, err := a.source.Load(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	team, err := agent.Parse(name, src, a.opt)
-	if err != nil {
-		return nil, err
-	}
-	if asList {
-		return team.MarshalAgentList()
-	}
-	return json.Marshal(team)
 }
 
 // notOffered are the keys that the loader knows and this program does nothing
@@ -119,7 +97,7 @@ const maxModels = 1024
 func (a *agents) Model(_ context.Context, tenant string, _ *agent.Team, m *agent.ModelSettings) (model.Model, runtime.ModelInfo, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if b, ok := a.models[m]; ok {
+	if b, ok := a.models[modelOf{tenant, m}]; ok {
 		return b.model, b.info, nil
 	}
 	built, err := a.buildModel(tenant, m)
@@ -133,7 +111,7 @@ func (a *agents) Model(_ context.Context, tenant string, _ *agent.Team, m *agent
 	if len(a.models) >= maxModels {
 		clear(a.models)
 	}
-	a.models[m] = b
+	a.models[modelOf{tenant, m}] = b
 	return b.model, b.info, nil
 }
 

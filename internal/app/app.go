@@ -23,6 +23,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/httpapi"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
+	"github.com/holdfast-run/holdfast/internal/ociregistry"
 	"github.com/holdfast-run/holdfast/internal/pgstore"
 	"github.com/holdfast-run/holdfast/internal/recorder"
 	"github.com/holdfast-run/holdfast/internal/runtime"
@@ -76,6 +77,7 @@ type Store interface {
 	events.Maintainer
 	events.TimerStore
 	tool.MemoryStore
+	agent.Store
 	Close() error
 }
 
@@ -324,9 +326,9 @@ func (p *program) openAgents() (*agents, error) {
 		source = agent.Sources(d, source)
 	}
 	return &agents{
-		source: source, opt: opt, dir: dir, keys: p.cfg.ModelKeysFromEnv.Or(!hosted), hosted: hosted,
+		library: agent.NewLibrary(p.store, source, opt), writer: p.cfg.AgentWriter, base: source, opt: opt, dir: dir, keys: p.cfg.ModelKeysFromEnv.Or(!hosted), hosted: hosted,
 		memory: p.store, log: p.log, version: p.o.Version, client: http.DefaultClient,
-		models: map[*agent.ModelSettings]builtModel{},
+		models: map[modelOf]builtModel{},
 	}, nil
 }
 
@@ -343,7 +345,8 @@ func (p *program) startAPI(ag *agents) error {
 		aliases["pirate"] = strings.TrimSuffix(d, ".yaml") // what older clients ask for, whatever was meant
 	}
 	api, err := httpapi.New(httpapi.Config{
-		Bus: p.bus, Store: p.store, Commands: p.bus, Agents: ag, Keys: keys,
+		Bus: p.bus, Store: p.store, Commands: p.bus, Agents: ag.library, Keys: keys,
+		MakeAgent: ag.maker(), Registry: registry{ociregistry.New(ociregistry.Options{Hosted: ag.hosted, Version: p.o.Version})}, HostFiles: !ag.hosted,
 		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, PublicURL: p.cfg.PublicURL.Reveal(), MaxBody: int64(p.cfg.MaxBody),
 		AgentAliases: aliases,
 	})

@@ -49,6 +49,7 @@ type Config struct {
 
 	Agents           string `env:"HOLDFAST_AGENTS" doc:"Folder with agent files (YAML). Empty: only the built-in agents."`
 	DefaultAgent     string `env:"HOLDFAST_DEFAULT_AGENT" doc:"Agent file of a run that names none in a session that has none; also what clients of the original get that ask for pirate.yaml, whatever their user wanted. Empty: such a run is refused."`
+	AgentWriter      string `env:"HOLDFAST_AGENT_WRITER" doc:"Model that writes agent files for POST /api/agents: provider/model, or the name of an agent file of the deployment whose model is taken. It uses the tenant's keys like any agent. Empty: such a request is refused."`
 	Hosted           Switch `env:"HOLDFAST_HOSTED" doc:"true refuses tools that touch the machine of the worker. Default: true in api, worker and oauth-callback, false in holdfast dev and holdfast run."`
 	ModelKeysFromEnv Switch `env:"HOLDFAST_MODEL_KEYS_FROM_ENV" doc:"true lets agents use the keys of model providers in the worker's environment, such as OPENAI_API_KEY, whoever the tenant is. Default: the opposite of HOLDFAST_HOSTED."`
 

@@ -3,12 +3,12 @@ package httpapi
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 	"time"
 
+	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/tenant"
 )
@@ -23,25 +23,19 @@ type Commands interface {
 	Request(ctx context.Context, c events.Command) (events.Answer, error)
 }
 
-// AgentInfo is an agent file in a list.
-type AgentInfo struct {
-	// Name is the file's name, with or without .yaml.
-	Name        string
-	Description string
-	// Multi says that the file has more than one agent.
-	Multi bool
-	// Problem says why the file cannot be used, "" if it can.
-	Problem string
+// Registry carries agent files to and from OCI registries.
+type Registry interface {
+	// Pull returns the file that a reference names and the reference with the digest
+	// of what it named. Errors: CodeInvalid, CodeUpstream, CodeTimeout.
+	Pull(ctx context.Context, reference string, login Login) (source []byte, pinned string, err error)
+	// Push stores a file under a tag and returns the digest of its manifest.
+	Push(ctx context.Context, reference, name string, source []byte, login Login) (digest string, err error)
 }
 
-// AgentSource holds the agent files that a tenant may use.
-type AgentSource interface {
-	// List returns all agent files, those with problems too.
-	List(ctx context.Context, tenantID string) ([]AgentInfo, error)
-	// Describe returns an agent file as JSON, its agents as an object by name or,
-	// with asList, as an array whose elements have a Name. The name is one that List
-	// gave. A file that cannot be used is an error that says why.
-	Describe(ctx context.Context, tenantID, name string, asList bool) (json.RawMessage, error)
+// Login is who asks a registry, for one request; zero for nobody in particular.
+type Login struct {
+	Username string
+	Password string
 }
 
 // Check is something that must be reachable for the API to work.
@@ -57,10 +51,17 @@ type Config struct {
 	Bus      events.Bus
 	Store    events.Store
 	Commands Commands
-	Agents   AgentSource
+	Agents   *agent.Library
 	// Keys says which API key belongs to which tenant. Default: none, everybody is
 	// the default tenant.
 	Keys *tenant.Keyring
+	// MakeAgent has a model write an agent file for a tenant. Default: not offered.
+	MakeAgent func(ctx context.Context, tenantID, prompt string) (agent.Composed, error)
+	// Registry is how agents are pulled and pushed. Default: not offered.
+	Registry Registry
+	// HostFiles lets POST /agents/import read files of this machine. Default: a
+	// request brings the file's content.
+	HostFiles bool
 	// Fresh, if not nil, waits until the store has everything that was in the log when
 	// it was called, or until ctx ends. Lists call it, for at most 100 ms, so that
 	// who has seen a run end also sees it in the list. Default: lists show what the

@@ -51,7 +51,7 @@ func benchFanOut(b *testing.B, readers int) {
 		b.Fatal(err)
 	}
 	defer store.Close() //nolint:errcheck // the benchmark is over
-	api, err := httpapi.New(httpapi.Config{Bus: bus, Store: store, Commands: bus, Agents: testAgents{}})
+	api, err := httpapi.New(httpapi.Config{Bus: bus, Store: store, Commands: bus, Agents: testLibrary(nil)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
 )
 
 // statusOf is the one table from code to HTTP status. A code that is not in it
@@ -78,6 +79,8 @@ type Problem struct {
 type ProblemDetail struct {
 	Message  string `json:"message" doc:"What is wrong."`
 	Location string `json:"location,omitempty" doc:"Where, such as body.messages[0].role."`
+	Line     int    `json:"line,omitempty" doc:"Line in an agent file, from 1."`
+	Column   int    `json:"column,omitempty" doc:"Column in an agent file, from 1."`
 }
 
 // Error returns the detail.
@@ -109,6 +112,9 @@ func problem(ctx context.Context, err error) *Problem {
 	var c *cursorError
 	if errors.As(err, &c) {
 		p.Head = &c.head
+	}
+	for _, d := range agent.Problems(err) {
+		p.Errors = append(p.Errors, ProblemDetail{Message: d.Message, Location: d.Key, Line: d.Line, Column: d.Column})
 	}
 	return p
 }

@@ -37,8 +37,7 @@ func (a *API) legacy(mux *http.ServeMux, prefix string, agentsAsList bool) {
 		writeJSON(w, http.StatusOK, "application/json", map[string]string{"token": ""})
 		return nil
 	})
-	handle("GET", "/agents", l.listAgents)
-	handle("GET", "/agents/{id}", l.getAgent)
+	l.agentRoutes(handle)
 	handle("GET", "/sessions", l.listSessions)
 	handle("POST", "/sessions", l.createSession)
 	handle("GET", "/sessions/{id}", l.getSession)
@@ -56,50 +55,8 @@ func (a *API) legacy(mux *http.ServeMux, prefix string, agentsAsList bool) {
 // notOffered are the routes of the contract that this deployment knows and does
 // not offer.
 var notOffered = []struct{ method, path, what string }{
-	{"PUT", "/agents/config", "changing agent files through the API; change the files"},
-	{"POST", "/agents/config", "writing agent files through the API; add a file"},
-	{"POST", "/agents", "writing agent files by a model"},
-	{"POST", "/agents/import", "importing agent files; add a file"},
-	{"POST", "/agents/export", "exporting agent files"},
-	{"POST", "/agents/pull", "pulling agent files from a registry"},
-	{"POST", "/agents/push", "pushing agent files to a registry"},
-	{"DELETE", "/agents", "deleting agent files through the API; remove the file"},
 	{"POST", "/{id}/resumeStartOauth", "OAuth connections"},
 	{"POST", "/resumeCodeReceivedOauth", "OAuth connections"},
-}
-
-// legacyAgent is a row of GET /agents.
-type legacyAgent struct {
-	Name        string `json:"name"`
-	Description string `json:"description"`
-	Multi       bool   `json:"multi"`
-	Problem     string `json:"problem,omitempty"`
-}
-
-func (l legacyAPI) listAgents(w http.ResponseWriter, r *http.Request) error {
-	list, err := l.agents(r.Context())
-	if err != nil {
-		return err
-	}
-	out := make([]legacyAgent, len(list))
-	for i, a := range list {
-		out[i] = legacyAgent{Name: plainName(a.Name) + ".yaml", Description: a.Description, Multi: a.Multi, Problem: a.Problem}
-	}
-	writeJSON(w, http.StatusOK, "application/json", out)
-	return nil
-}
-
-func (l legacyAPI) getAgent(w http.ResponseWriter, r *http.Request) error {
-	info, err := l.usableAgent(r.Context(), r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	doc, err := l.cfg.Agents.Describe(r.Context(), tenantOf(r.Context()), info.Name, l.agentsAsList)
-	if err != nil {
-		return unavailable(err)
-	}
-	writeJSON(w, http.StatusOK, "application/json", doc)
-	return nil
 }
 
 // legacyRow is a row of GET /sessions.

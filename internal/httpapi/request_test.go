@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/httpapi"
 	"github.com/holdfast-run/holdfast/internal/tenant"
@@ -156,16 +157,16 @@ func TestParts(t *testing.T) {
 }
 
 // panicking is a source of agents with a bug.
-type panicking struct{ testAgents }
+type panicking struct{ agent.Source }
 
-func (panicking) List(context.Context, string) ([]httpapi.AgentInfo, error) {
+func (panicking) List(context.Context) ([]agent.Summary, error) {
 	panic("secret of the inside")
 }
 
 func TestPanic(t *testing.T) {
 	var log lockedBuffer
 	w := newWorld(t, func(c *httpapi.Config) {
-		c.Agents = panicking{}
+		c.Agents = agent.NewLibrary(nil, panicking{}, agent.Options{})
 		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	})
 	for _, path := range []string{"/api/agents", "/v1/agents"} {
@@ -235,7 +236,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 // docs/openapi.yaml is what the server serves.
 func TestOpenAPI(t *testing.T) {
 	const file = "../../docs/openapi.yaml"
-	a, err := httpapi.New(httpapi.Config{Bus: &faults{}, Store: storeFaults{}, Commands: &faults{}, Agents: testAgents{}})
+	a, err := httpapi.New(httpapi.Config{Bus: &faults{}, Store: storeFaults{}, Commands: &faults{}, Agents: testLibrary(nil)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -475,7 +475,7 @@ func TestDeletionEndsStreams(t *testing.T) {
 // Another process of the API streams the same events.
 func TestAnotherProcess(t *testing.T) {
 	w := newWorld(t)
-	other, err := httpapi.New(httpapi.Config{Bus: w.bus, Store: w.store, Commands: w.bus, Agents: testAgents{}})
+	other, err := httpapi.New(httpapi.Config{Bus: w.bus, Store: w.store, Commands: w.bus, Agents: testLibrary(nil)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -165,7 +165,10 @@ type KeyHeader struct {
 
 // requests are the schemas of bodies that are sent to us: in them a member that
 // is not known is a mistake. Answers may get new members at any time.
-var requests = []string{"NewSession", "NewRun", "Decision", "Continuation", "MessageIn", "ContentPart", "ImageURL"}
+var requests = []string{
+	"NewSession", "NewRun", "Decision", "Continuation", "MessageIn", "ContentPart", "ImageURL",
+	"NewAgent", "AgentPull", "AgentPush",
+}
 
 // open says in the description that answers may grow, and takes from reading
 // routes the refusal that only a used key gets.

@@ -55,21 +55,21 @@ func (l *log) messages() string {
 	return b.String()
 }
 
-func agent(name string) holdfast.AgentContext { return holdfast.AgentContext{AgentName: name} }
+func agentOf(name string) holdfast.AgentContext { return holdfast.AgentContext{AgentName: name} }
 
 func turn(name, call, finish string, deltas ...holdfast.Event) []holdfast.Event {
-	all := append([]holdfast.Event{&holdfast.ModelCallStartedEvent{AgentContext: agent(name), Call: call}}, deltas...)
-	return append(all, &holdfast.ModelCallFinishedEvent{AgentContext: agent(name), Call: call, FinishReason: finish})
+	all := append([]holdfast.Event{&holdfast.ModelCallStartedEvent{AgentContext: agentOf(name), Call: call}}, deltas...)
+	return append(all, &holdfast.ModelCallFinishedEvent{AgentContext: agentOf(name), Call: call, FinishReason: finish})
 }
 
 func delta(name, text string) holdfast.Event {
-	return &holdfast.AgentChoiceEvent{AgentContext: agent(name), Content: text}
+	return &holdfast.AgentChoiceEvent{AgentContext: agentOf(name), Content: text}
 }
 
 func begin(l *log, run, text string) *log {
 	return l.add(run,
 		&holdfast.RunQueuedEvent{Run: run, Agent: "team"}, &holdfast.RunStartedEvent{Run: run, Agent: "team"},
-		&holdfast.UserMessageEvent{Message: text}, &holdfast.StreamStartedEvent{AgentContext: agent("root")})
+		&holdfast.UserMessageEvent{Message: text}, &holdfast.StreamStartedEvent{AgentContext: agentOf("root")})
 }
 
 func TestViewInlinesSubSessions(t *testing.T) {
@@ -77,19 +77,19 @@ func TestViewInlinesSubSessions(t *testing.T) {
 	begin(l, "r", "do it")
 	transfer := holdfast.NewToolCall("c1", "transfer_task", `{"agent":"helper"}`)
 	l.add("r", turn("root", "m1", "tool_calls", delta("root", "I "), delta("root", "ask."),
-		&holdfast.AgentChoiceReasoningEvent{AgentContext: agent("root"), Content: "hm"},
-		&holdfast.PartialToolCallEvent{AgentContext: agent("root"), ToolCall: holdfast.NewToolCall("c1", "transfer_task", `{"agent":`)},
-		&holdfast.PartialToolCallEvent{AgentContext: agent("root"), ToolCall: holdfast.NewToolCall("c1", "", `"helper"}`)})...)
-	l.add("r", &holdfast.ToolCallEvent{AgentContext: agent("root"), ToolCall: transfer}, &holdfast.StreamStartedEvent{AgentContext: agent("helper")})
+		&holdfast.AgentChoiceReasoningEvent{AgentContext: agentOf("root"), Content: "hm"},
+		&holdfast.PartialToolCallEvent{AgentContext: agentOf("root"), ToolCall: holdfast.NewToolCall("c1", "transfer_task", `{"agent":`)},
+		&holdfast.PartialToolCallEvent{AgentContext: agentOf("root"), ToolCall: holdfast.NewToolCall("c1", "", `"helper"}`)})...)
+	l.add("r", &holdfast.ToolCallEvent{AgentContext: agentOf("root"), ToolCall: transfer}, &holdfast.StreamStartedEvent{AgentContext: agentOf("helper")})
 	// A title that is made beside the turn leaves no message.
-	l.add("r", &holdfast.ModelCallStartedEvent{AgentContext: agent("helper"), Call: "m2"},
-		delta("helper", "Do"), &holdfast.ModelCallStartedEvent{AgentContext: agent("helper"), Call: "title", Purpose: "title"},
-		delta("helper", "ne."), &holdfast.ModelCallFinishedEvent{AgentContext: agent("helper"), Call: "title", Purpose: "title"},
-		&holdfast.ModelCallFinishedEvent{AgentContext: agent("helper"), Call: "m2", FinishReason: "stop"},
-		&holdfast.StreamStoppedEvent{AgentContext: agent("helper")})
-	l.add("r", &holdfast.ToolCallResponseEvent{AgentContext: agent("root"), ToolCall: transfer, ToolCallID: "c1", Response: "Done."},
+	l.add("r", &holdfast.ModelCallStartedEvent{AgentContext: agentOf("helper"), Call: "m2"},
+		delta("helper", "Do"), &holdfast.ModelCallStartedEvent{AgentContext: agentOf("helper"), Call: "title", Purpose: "title"},
+		delta("helper", "ne."), &holdfast.ModelCallFinishedEvent{AgentContext: agentOf("helper"), Call: "title", Purpose: "title"},
+		&holdfast.ModelCallFinishedEvent{AgentContext: agentOf("helper"), Call: "m2", FinishReason: "stop"},
+		&holdfast.StreamStoppedEvent{AgentContext: agentOf("helper")})
+	l.add("r", &holdfast.ToolCallResponseEvent{AgentContext: agentOf("root"), ToolCall: transfer, ToolCallID: "c1", Response: "Done."},
 		// A compaction removes nothing.
-		&holdfast.SessionSummaryEvent{AgentContext: agent("root"), Summary: "short"})
+		&holdfast.SessionSummaryEvent{AgentContext: agentOf("root"), Summary: "short"})
 	l.add("r", turn("root", "m3", "stop", delta("root", "All done."))...)
 	const want = ` user "do it"
 root assistant "I ask." transfer_task({"agent":"helper"})
@@ -111,10 +111,10 @@ root assistant "All done."
 func TestViewOfBrokenCalls(t *testing.T) {
 	l := newLog(t).add("", &holdfast.SessionCreatedEvent{})
 	begin(l, "r", "x")
-	l.add("r", &holdfast.ModelCallStartedEvent{AgentContext: agent("root"), Call: "m1"}, delta("root", "lost"),
-		&holdfast.ModelCallVoidedEvent{AgentContext: agent("root"), Call: "m1"})
+	l.add("r", &holdfast.ModelCallStartedEvent{AgentContext: agentOf("root"), Call: "m1"}, delta("root", "lost"),
+		&holdfast.ModelCallVoidedEvent{AgentContext: agentOf("root"), Call: "m1"})
 	l.add("r", turn("root", "m2", "canceled", delta("root", "half a"),
-		&holdfast.PartialToolCallEvent{AgentContext: agent("root"), ToolCall: holdfast.NewToolCall("c", "f", "{")})...)
+		&holdfast.PartialToolCallEvent{AgentContext: agentOf("root"), ToolCall: holdfast.NewToolCall("c", "f", "{")})...)
 	if got, want := l.messages(), " user \"x\"\nroot assistant \"half a\"\n"; got != want {
 		t.Errorf("messages:\n%swant:\n%s", got, want)
 	}
@@ -142,7 +142,7 @@ func TestViewOfApprovals(t *testing.T) {
 	l := newLog(t).add("", &holdfast.SessionCreatedEvent{})
 	begin(l, "r", "x")
 	ask := func(id string) *holdfast.ToolCallConfirmationEvent {
-		return &holdfast.ToolCallConfirmationEvent{AgentContext: agent("root"), ToolCall: holdfast.NewToolCall(id, "f", "{}")}
+		return &holdfast.ToolCallConfirmationEvent{AgentContext: agentOf("root"), ToolCall: holdfast.NewToolCall(id, "f", "{}")}
 	}
 	pending := func() string {
 		var ids []string
@@ -169,7 +169,7 @@ func TestViewOfFork(t *testing.T) {
 	l := newLog(t).add("", &holdfast.SessionCreatedEvent{Title: "parent"})
 	begin(l, "r1", "first").add("r1", turn("root", "m1", "stop", delta("root", "one"))...)
 	l.add("r1", &holdfast.RunFinishedEvent{Run: "r1", Reason: "stop"})
-	begin(l, "r2", "second").add("r2", &holdfast.ToolCallConfirmationEvent{AgentContext: agent("root"), ToolCall: holdfast.NewToolCall("c", "f", "{}")})
+	begin(l, "r2", "second").add("r2", &holdfast.ToolCallConfirmationEvent{AgentContext: agentOf("root"), ToolCall: holdfast.NewToolCall("c", "f", "{}")})
 	l.add("", &holdfast.SessionCreatedEvent{Title: "fork", ForkOf: "p", ForkSeq: l.next - 1})
 	if len(l.v.Pending) != 0 || len(l.v.Runs) != 1 || l.v.Info.Run != "" || l.v.Info.Title != "fork" || len(l.v.Messages) != 3 {
 		t.Errorf("the fork: %+v %+v", l.v.Info, l.v)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/httpapi"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
@@ -68,7 +69,7 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	wg.Go(func() { w.owner.run(ctx) })
 
 	cfg := httpapi.Config{
-		Bus: w.faults, Store: storeFaults{w.faults}, Commands: w.faults, Agents: testAgents{},
+		Bus: w.faults, Store: storeFaults{w.faults}, Commands: w.faults, Agents: testLibrary(store),
 		AgentAliases: map[string]string{"pirate.yaml": "demo"},
 		Heartbeat:    time.Second,
 		Checks:       []httpapi.Check{{Name: "store", Check: w.faults.checkStore}},
@@ -270,22 +271,19 @@ func (s storeFaults) Sessions(ctx context.Context, tenant string, p events.Page)
 	return s.f.Store.Sessions(ctx, tenant, p)
 }
 
-// testAgents are three agent files, one of them broken.
-type testAgents struct{}
-
-func (testAgents) List(context.Context, string) ([]httpapi.AgentInfo, error) {
-	return []httpapi.AgentInfo{
-		{Name: "team.yaml", Description: "Two of them.", Multi: true},
-		{Name: "demo", Description: "Does as it is told."},
-		{Name: "broken.yaml", Problem: "broken.yaml:3:5: unknown key `modle`; did you mean `model`?"},
-	}, nil
+// testAgents are the agent files of the deployment, one of them broken.
+func testAgents() agent.Source {
+	files := map[string][]byte{
+		"demo.yaml":   []byte("version: \"2\"\nagents:\n  root:\n    model: scripted/demo\n    description: Does as it is told.\n    instruction: Obey.\n"),
+		"team.yaml":   []byte("version: \"2\"\nagents:\n  root:\n    model: scripted/team\n    description: Two of them.\n    sub_agents: [other]\n  other:\n    model: scripted/team\n"),
+		"broken.yaml": []byte("agents:\n  root:\n    modle: openai/x\n"),
+	}
+	return agent.Builtin(files, agent.Options{})
 }
 
-func (testAgents) Describe(_ context.Context, _, name string, asList bool) (json.RawMessage, error) {
-	if asList {
-		return json.RawMessage(`{"version":"2","agents":[{"Name":"root","model":"scripted/` + name + `"}]}`), nil
-	}
-	return json.RawMessage(`{"version":"2","agents":{"root":{"model":"scripted/` + name + `"}}}`), nil
+// testLibrary is the deployment's files and, with a store, those of tenants.
+func testLibrary(store agent.Store) *agent.Library {
+	return agent.NewLibrary(store, testAgents(), agent.Options{})
 }
 
 // call makes one request and returns status and body.
