@@ -12,6 +12,7 @@ const (
 	adapter   layer = "adapter"   // named after a technology
 	settings  layer = "settings"  // internal/config
 	telemetry layer = "telemetry" // internal/telemetry
+	guard     layer = "guard"     // internal/egress
 	exporter  layer = "exporter"  // internal/telemetry/export
 	wiring    layer = "wiring"    // internal/app
 	program   layer = "program"   // cmd/…
@@ -45,6 +46,7 @@ var layers = map[string]layer{
 	"internal/model/*":     adapter,
 	"internal/tool/*":      adapter,
 	"internal/config":      settings,
+	"internal/egress":      guard,
 	"internal/telemetry":   telemetry,
 	"internal/telemetry/*": exporter,
 	"internal/app":         wiring,
@@ -63,14 +65,15 @@ var imports = map[layer]struct {
 	words:     {nil, "everybody shares the words, so they depend on nobody"},
 	log:       {[]layer{words}, "the log is below all who read and write it"},
 	core:      {[]layer{words, log}, "core packages define the interfaces that they need instead of importing who fulfils them"},
-	adapter:   {[]layer{words, log, core, telemetry}, "adapters never import each other: a technology can be replaced by itself"},
+	adapter:   {[]layer{words, log, core, telemetry, guard}, "adapters never import each other: a technology can be replaced by itself"},
 	settings:  {[]layer{words}, "settings are plain values"},
 	telemetry: {[]layer{words}, "telemetry is below all who measure"},
+	guard:     {[]layer{words}, "the guard is below all who go out"},
 	exporter:  {[]layer{words, telemetry}, "exporters fulfil what telemetry asks for"},
-	wiring:    {[]layer{words, log, core, adapter, settings, telemetry}, "the composition root knows everyone"},
+	wiring:    {[]layer{words, log, core, adapter, settings, telemetry, guard}, "the composition root knows everyone"},
 	program:   {[]layer{words, wiring, settings, telemetry}, "a program is flags, configuration and the composition root"},
 	client:    {[]layer{words}, "users get the client and the words, nothing of the inside"},
-	support:   {[]layer{words, log, core, adapter, settings, telemetry, exporter, wiring, client, support}, "support for tests may use everything but programs"},
+	support:   {[]layer{words, log, core, adapter, settings, telemetry, guard, exporter, wiring, client, support}, "support for tests may use everything but programs"},
 }
 
 // sideways lists single imports beyond the layers.

@@ -74,7 +74,7 @@ func (c *Client) Start(ctx context.Context, r StartRequest) (Flow, string, error
 		return Flow{}, "", c.refused(server, err)
 	}
 	f := Flow{
-		ServerURL: d.ServerURL, Operation: r.Demand.Operation, Attempt: r.Demand.Attempt,
+		ServerURL: d.ServerURL, Operation: r.Demand.Operation, Attempt: r.Demand.Attempt, Refusals: r.Demand.Refusals,
 		Issuer: d.Server.Issuer, IssuerInResponse: d.Server.IssuerInResponse,
 		TokenEndpoint: d.Server.TokenEndpoint, RevocationEndpoint: d.Server.RevocationEndpoint,
 		Resource: d.resourceID(), Registration: reg, RedirectURI: r.RedirectURI, State: r.State,
@@ -296,7 +296,7 @@ func (c *Client) Finish(ctx context.Context, f Flow, r Response) (Grant, error) 
 		return Grant{}, fmt.Errorf("exchanging the code: %w", err)
 	}
 	if f.Operation != "" {
-		g.Prompts = map[string]Prompts{f.Operation: {Count: f.Attempt, Last: c.opts.Now()}}
+		g.Prompts = map[string]Prompts{f.Operation: {Count: f.Attempt, Refusals: f.Refusals, Last: c.opts.Now()}}
 	}
 	return g, nil
 }

@@ -20,10 +20,12 @@ type Demand struct {
 	// came from. They are asked for again, if it is the same issuer.
 	Held   []string `json:"held,omitempty"`
 	Issuer string   `json:"issuer,omitempty"`
-	// Operation and Attempt count the prompts for one operation; a new flow carries
-	// them into the grant.
+	// Operation is what was asked of the server. Attempt says which prompt for it
+	// this is, from 1 on, and Refusals how many of them followed a token that the
+	// server did not take. The flow carries them into the grant.
 	Operation string `json:"operation,omitempty"`
 	Attempt   int    `json:"attempt,omitempty"`
+	Refusals  int    `json:"refusals,omitempty"`
 	// DPoP says that the server wants tokens that are bound to a key (RFC 9449).
 	DPoP bool `json:"dpop,omitempty"`
 }
@@ -76,10 +78,11 @@ type StartRequest struct {
 // Flow is what has to be kept, sealed, from the start of an authorization to its
 // response. It names each endpoint, so that nothing is looked up again in between.
 type Flow struct {
-	// ServerURL, Operation and Attempt are those of the demand.
+	// ServerURL, Operation, Attempt and Refusals are those of the demand.
 	ServerURL string
 	Operation string
 	Attempt   int
+	Refusals  int
 
 	Issuer string
 	// IssuerInResponse says that the server promised to name itself in the response
@@ -113,6 +116,7 @@ type storedFlow struct {
 	ServerURL          string             `json:"server_url"`
 	Operation          string             `json:"operation,omitempty"`
 	Attempt            int                `json:"attempt,omitempty"`
+	Refusals           int                `json:"refusals,omitempty"`
 	Issuer             string             `json:"issuer"`
 	IssuerInResponse   bool               `json:"issuer_in_response,omitempty"`
 	TokenEndpoint      string             `json:"token_endpoint"`
@@ -130,7 +134,7 @@ type storedFlow struct {
 // to be stored or sent as it is.
 func (f *Flow) MarshalSecret() ([]byte, error) {
 	return json.Marshal(storedFlow{
-		ServerURL: f.ServerURL, Operation: f.Operation, Attempt: f.Attempt, Issuer: f.Issuer, IssuerInResponse: f.IssuerInResponse,
+		ServerURL: f.ServerURL, Operation: f.Operation, Attempt: f.Attempt, Refusals: f.Refusals, Issuer: f.Issuer, IssuerInResponse: f.IssuerInResponse,
 		TokenEndpoint: f.TokenEndpoint, RevocationEndpoint: f.RevocationEndpoint, Resource: f.Resource,
 		Registration: f.Registration.stored(), RedirectURI: f.RedirectURI, State: f.State, Scopes: f.Scopes,
 		Verifier: plainSecret(f.Verifier), ProofKey: plainSecret(f.ProofKey),
@@ -144,7 +148,7 @@ func (f *Flow) UnmarshalSecret(b []byte) error {
 		return fmt.Errorf("reading a stored flow: %w", err)
 	}
 	*f = Flow{
-		ServerURL: s.ServerURL, Operation: s.Operation, Attempt: s.Attempt, Issuer: s.Issuer, IssuerInResponse: s.IssuerInResponse,
+		ServerURL: s.ServerURL, Operation: s.Operation, Attempt: s.Attempt, Refusals: s.Refusals, Issuer: s.Issuer, IssuerInResponse: s.IssuerInResponse,
 		TokenEndpoint: s.TokenEndpoint, RevocationEndpoint: s.RevocationEndpoint, Resource: s.Resource,
 		Registration: s.Registration.registration(), RedirectURI: s.RedirectURI, State: s.State, Scopes: s.Scopes,
 		Verifier: Secret(s.Verifier), ProofKey: Secret(s.ProofKey),

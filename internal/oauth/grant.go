@@ -48,15 +48,17 @@ type Grant struct {
 	Expires time.Time
 	// ProofKey is the private key (PKCS #8, base64) that DPoP tokens are bound to.
 	ProofKey Secret
-	// Prompts counts what the human was asked for in vain, by operation.
+	// Prompts counts how often the human was asked for operations that do not work
+	// yet.
 	Prompts map[string]Prompts
 }
 
-// Prompts counts how often an operation was refused in spite of an answer of the
-// human.
+// Prompts counts how often the human was asked for one operation.
 type Prompts struct {
-	Count int
-	Last  time.Time
+	Count    int `json:"count"`
+	Refusals int `json:"refusals,omitempty"` // of them, after a token that was not taken
+	// Last is when the last of them was answered.
+	Last time.Time `json:"last"`
 }
 
 // GrantStore keeps grants, sealed. All workers share it.

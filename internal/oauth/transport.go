@@ -17,10 +17,10 @@ import (
 )
 
 const (
-	// maxPrompts is how often the human is asked for more scope for one operation.
+	// maxPrompts is how often the human is asked for one operation until it works.
 	maxPrompts = 3
-	// maxRefusals is how often the human is asked again for a token that the server
-	// then does not take.
+	// maxRefusals is how many of them may be because of a token that the server
+	// does not take, rather than one that may too little.
 	maxRefusals = 1
 	// expirySlack is how long before its end a token is refreshed.
 	expirySlack = 10 * time.Second
@@ -289,11 +289,8 @@ func (t *trip) unauthorized(ctx context.Context, resp *http.Response) (again boo
 	if t.rt.conn.Machine != nil {
 		return t.machine(ctx, d)
 	}
-	if had {
-		d.Operation = "401 " + t.operation()
-		if d.Attempt, err = t.attempt(d.Operation, maxRefusals); err != nil {
-			return false, err
-		}
+	if err := t.count(&d, had); err != nil {
+		return false, err
 	}
 	return false, required(d)
 }
@@ -308,28 +305,34 @@ func (t *trip) forbidden(ctx context.Context, resp *http.Response) (again bool, 
 	d := Demand{
 		ServerURL: t.rt.key.ServerURL, Status: http.StatusForbidden, ResourceMetadata: challenge.Params["resource_metadata"],
 		Scopes: parseScopes(challenge.Params["scope"]), DPoP: t.grant.ProofKey != "",
-		Held: slices.Clone(t.grant.Scopes), Issuer: t.grant.Issuer, Operation: "403 " + t.operation(),
+		Held: slices.Clone(t.grant.Scopes), Issuer: t.grant.Issuer,
 	}
 	if t.rt.conn.Machine != nil {
 		return t.machine(ctx, d)
 	}
-	if d.Attempt, err = t.attempt(d.Operation, maxPrompts); err != nil {
+	if err := t.count(&d, false); err != nil {
 		return false, err
 	}
 	return false, required(d)
 }
 
-// attempt counts a prompt for an operation. The error is that it was asked for
-// often enough: it has no code that means authorization, so nobody asks again.
-func (t *trip) attempt(operation string, limit int) (int, error) {
-	p := t.grant.Prompts[operation]
+// count numbers a prompt. The error is that the human was asked often enough: it
+// has no code that means authorization, so nobody asks again.
+func (t *trip) count(d *Demand, refused bool) error {
+	d.Operation = t.operation()
+	p := t.grant.Prompts[d.Operation]
 	if t.rt.client.opts.Now().Sub(p.Last) > promptMemory {
-		p.Count = 0
+		p = Prompts{}
 	}
-	if p.Count >= limit {
-		return 0, holdfast.Errorf(holdfast.CodeForbidden, "%s refuses the request although it was authorized %d times for it", origin(t.rt.server), p.Count)
+	if p.Count >= maxPrompts || refused && p.Refusals >= maxRefusals {
+		return holdfast.Errorf(holdfast.CodeForbidden, "%s refuses the request (HTTP %d) although it was authorized %d times for it",
+			origin(t.rt.server), d.Status, p.Count)
 	}
-	return p.Count + 1, nil
+	d.Attempt, d.Refusals = p.Count+1, p.Refusals
+	if refused {
+		d.Refusals++
+	}
+	return nil
 }
 
 // required is the error that makes a run wait for its human.
@@ -352,12 +355,11 @@ func (t *trip) accepted(ctx context.Context, resp *http.Response) {
 		return
 	}
 	op := t.operation()
-	g := t.grant.clone()
-	delete(g.Prompts, "401 "+op)
-	delete(g.Prompts, "403 "+op)
-	if len(g.Prompts) == len(t.grant.Prompts) {
+	if _, counted := t.grant.Prompts[op]; !counted {
 		return
 	}
+	g := t.grant.clone()
+	delete(g.Prompts, op)
 	if _, err := t.rt.conn.Grants.Put(ctx, t.rt.key, g, t.version); err != nil && !errors.Is(err, ErrConflict) {
 		t.rt.client.opts.Logger.WarnContext(ctx, "could not note that a grant works", "connection", t.rt.conn.Name, "err", err)
 	}

@@ -63,6 +63,11 @@ type tap struct {
 	version  atomic.Value // string
 	// canceling are the notifications under way that say what is not wanted any more.
 	canceling slots
+	// refused is why the probe for the newest protocol was not answered, if that was
+	// for want of authorization. The client would try the older handshake then, which
+	// says nothing new: some servers answer it to anybody, or not at all. It belongs
+	// to whoever shakes hands.
+	refused error
 }
 
 // Being a transport.HTTPConnection (it has SetProtocolVersion) makes the client
@@ -97,6 +102,9 @@ func (t *tap) protocolVersion() string {
 // SendRequest implements transport.Interface.
 func (t *tap) SendRequest(ctx context.Context, req transport.JSONRPCRequest) (*transport.JSONRPCResponse, error) {
 	c := captureOf(ctx)
+	if t.refused != nil && mcp.MCPMethod(req.Method) == mcp.MethodInitialize {
+		return nil, t.refused
+	}
 	// The transports must not see the deadline: one of them ends a little before
 	// it by itself, and nobody could tell why.
 	requestCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -112,6 +120,9 @@ func (t *tap) SendRequest(ctx context.Context, req transport.JSONRPCRequest) (*t
 		}
 		if ctx.Err() != nil {
 			t.cancelRequest(ctx, req)
+		}
+		if mcp.MCPMethod(req.Method) == mcp.MethodServerDiscover && isAuthorization(err) {
+			t.refused = err
 		}
 		return nil, err
 	}
