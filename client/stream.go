@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,8 @@ type Entry struct {
 	Run   string
 	Time  time.Time
 	Event holdfast.Event
+	// Raw is the event as the server sent it, with the three above.
+	Raw json.RawMessage
 }
 
 // Events gives out all events of a session behind seq after, in order, and then
@@ -234,5 +237,5 @@ func decodeEntry(data []byte) (Entry, error) {
 	if err != nil {
 		return Entry{}, fmt.Errorf("event %d cannot be read: %w", head.Seq, err)
 	}
-	return Entry{Seq: head.Seq, Run: head.Run, Time: head.Time, Event: ev}, nil
+	return Entry{Seq: head.Seq, Run: head.Run, Time: head.Time, Event: ev, Raw: bytes.Clone(data)}, nil
 }

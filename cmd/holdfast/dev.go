@@ -35,7 +35,7 @@ func devCommand() *cobra.Command {
 server and SQLite in a folder. Nothing else is needed: the built-in agent "demo"
 needs no key. Kill the process and start it on the same folder: every session
 goes on where it was.`,
-		Args: cobra.NoArgs,
+		Args: exactArgs(0),
 	}
 	flag := func(name, env, def, usage string) {
 		v := new(string)

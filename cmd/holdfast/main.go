@@ -1,16 +1,26 @@
 // Command holdfast is the command line: `holdfast dev` runs everything in one
-// process, `holdfast run` runs one agent in the terminal.
+// process, `holdfast chat` and `holdfast run` run an agent in the terminal, and
+// the other commands look at and steer the sessions of a server.
+//
+// Results go to standard output, everything else to standard error, and the exit
+// code says how it went (docs/cli.md). What models and tools say reaches a
+// terminal without control sequences.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/client"
 )
 
 // version is set by the build.
@@ -21,6 +31,9 @@ const (
 	exitFailed   = 1   // the run, or the command, failed
 	exitUsage    = 2   // the command line cannot be understood
 	exitRejected = 3   // a tool call was rejected because nobody could be asked
+	exitNotFound = 4   // there is no such session, agent or call
+	exitAway     = 5   // the server cannot be reached, or cannot answer now
+	exitRefused  = 6   // the server wants a key, or another one
 	exitCanceled = 130 // interrupted, as shells have it
 )
 
@@ -30,7 +43,12 @@ type exitError struct {
 	err  error
 }
 
-func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
 func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
@@ -40,38 +58,80 @@ func main() {
 }
 
 func execute(ctx context.Context, args []string) int {
-	root := &cobra.Command{
-		Use:           "holdfast",
-		Short:         "Durable sessions for teams of LLM agents",
-		SilenceUsage:  true,
-		SilenceErrors: true,
-	}
-	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return &exitError{exitUsage, fmt.Errorf("%w\nsee: %s --help", err, c.CommandPath())}
-	})
-	root.AddCommand(devCommand(), runCommand(), migrateCommand(), verifyCommand(), agentCommand(), healthcheckCommand(), versionCommand())
+	root := rootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
 	}
-	code := exitFailed
-	if e := (*exitError)(nil); errors.As(err, &e) {
-		code = e.code
-	}
+	err, code := explain(err)
 	if text := err.Error(); text != "" {
-		fmt.Fprintln(os.Stderr, "holdfast: "+text)
+		fmt.Fprintln(root.ErrOrStderr(), "holdfast: "+text)
 	}
 	return code
 }
 
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(c.OutOrStdout(), "holdfast", version)
-			return err
-		},
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "holdfast",
+		Short:         "Durable sessions for teams of LLM agents",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          noSubcommand,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &exitError{exitUsage, fmt.Errorf("%w\nsee: %s --help", err, c.CommandPath())}
+	})
+	root.AddGroup(&cobra.Group{ID: "use", Title: "Run agents:"}, &cobra.Group{ID: "sessions", Title: "Look at sessions and steer them:"},
+		&cobra.Group{ID: "operate", Title: "Operate:"})
+	group := func(id string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = id
+			root.AddCommand(c)
+		}
+	}
+	group("use", runCommand(), devCommand(), agentCommand())
+	group("sessions", sessionsCommand(), tailCommand(), replayCommand(), forkCommand(), approveCommand(), rejectCommand(), cancelCommand())
+	group("operate", contextCommand(), verifyCommand(), migrateCommand(), healthcheckCommand(), versionCommand())
+	return root
+}
+
+// explain adds what to do next to an error, and says which exit code goes with
+// it.
+func explain(err error) (error, int) { //nolint:revive // the error is what is explained
+	if e := (*exitError)(nil); errors.As(err, &e) {
+		return err, e.code
+	}
+	var failed *url.Error
+	var answer *client.Error
+	switch {
+	case errors.As(err, &answer) && (answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden):
+		return fmt.Errorf("%w\nthe server wants another key: holdfast context add NAME URL --key-file FILE", err), exitRefused
+	case errors.As(err, &answer) && answer.Status == http.StatusNotFound:
+		return fmt.Errorf("%w\nsee what there is: holdfast sessions ls, holdfast agent ls", err), exitNotFound
+	case errors.As(err, &answer) && answer.Code == holdfast.CodeUnavailable:
+		return fmt.Errorf("%w\nthe server is there but cannot answer now: try again", err), exitAway
+	case errors.As(err, &failed):
+		server := "the server"
+		if u, perr := url.Parse(failed.URL); perr == nil {
+			server = u.Scheme + "://" + u.Host
+		}
+		return fmt.Errorf("%s cannot be reached: %w\nstart one: holdfast dev; or name another: --remote URL, holdfast context use NAME", server, failed.Err), exitAway
+	}
+	return err, exitFailed
+}
+
+func versionCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{Use: "version", Short: "Print the version", Args: exactArgs(0)}
+	jsonFlag(c, &asJSON)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if asJSON {
+			return printJSON(c, map[string]string{"version": version})
+		}
+		_, err := fmt.Fprintln(c.OutOrStdout(), "holdfast", version)
+		return err
+	}
+	return c
 }

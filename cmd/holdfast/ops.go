@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,7 +19,7 @@ func migrateCommand() *cobra.Command {
 		Short: "Bring the schema of the database up to date",
 		Long: `Bring the schema of the Postgres database in HOLDFAST_DATABASE_URL up to date. It
 may run beside programs of the version before: schemas only grow.`,
-		Args: cobra.NoArgs,
+		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := config.Load(os.Environ())
 			if err != nil {
@@ -38,46 +37,9 @@ may run beside programs of the version before: schemas only grow.`,
 	}
 }
 
-func agentCommand() *cobra.Command {
-	c := &cobra.Command{Use: "agent", Short: "Check agent files"}
-	var hosted bool
-	check := &cobra.Command{
-		Use: "check FILE…", Short: "Check agent files and say what is wrong, with line and column", Args: cobra.MinimumNArgs(1),
-		RunE: func(c *cobra.Command, files []string) error {
-			bad := 0
-			for _, f := range files {
-				src, err := os.ReadFile(f)
-				if err == nil {
-					err = app.CheckAgent(filepath.Base(f), src, hosted)
-				}
-				if err != nil {
-					bad++
-					fmt.Fprintf(c.OutOrStdout(), "%s: %v\n", f, err)
-					continue
-				}
-				fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", f)
-			}
-			if bad > 0 {
-				return &exitError{exitFailed, fmt.Errorf("%d of %d files cannot be used", bad, len(files))}
-			}
-			return nil
-		},
-	}
-	check.Flags().BoolVar(&hosted, "hosted", false, "as a hosted deployment without a sandbox would")
-	schema := &cobra.Command{
-		Use: "schema", Short: "Print the JSON schema of agent files, for editors", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := c.OutOrStdout().Write(app.AgentSchema())
-			return err
-		},
-	}
-	c.AddCommand(check, schema)
-	return c
-}
-
 func healthcheckCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "healthcheck URL", Short: "Exit with 0 if the URL answers with a 2xx status", Args: cobra.ExactArgs(1),
+		Use: "healthcheck URL", Short: "Exit with 0 if the URL answers with a 2xx status", Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			req, err := http.NewRequestWithContext(c.Context(), http.MethodGet, args[0], nil)
 			if err != nil {
@@ -105,12 +67,14 @@ func verifyCommand() *cobra.Command {
 		Long: `Read sessions from the database and the bus of the configuration (HOLDFAST_*
 variables, or --data for the folder of "holdfast dev") and print every rule that
 a log breaks: session, sequence number, rule. Exit code 1 says that there are some.`,
-		Args: cobra.NoArgs,
+		Args: exactArgs(0),
 	}
 	data := c.Flags().String("data", "", "folder of the data (default .data)")
 	c.Flags().StringVar(&o.Only.Tenant, "tenant", "default", "tenant of --session")
 	c.Flags().StringVar(&o.Only.Session, "session", "", "verify this session only (default: all sessions of all tenants)")
 	c.Flags().BoolVar(&o.ArchiveOnly, "archive-only", false, "read the database alone, not what is still on the bus")
+	var asJSON bool
+	jsonFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := overrides{"HOLDFAST_DATA": data}.load(os.Environ())
 		if err != nil {
@@ -119,11 +83,24 @@ a log breaks: session, sequence number, rule. Exit code 1 says that there are so
 		if o.Only.Session == "" {
 			o.Only.Tenant = ""
 		}
-		r, err := app.Verify(c.Context(), cfg, o, c.OutOrStdout())
+		broken := c.OutOrStdout()
+		if asJSON {
+			broken = c.ErrOrStderr()
+		}
+		done := progress(c.ErrOrStderr(), "reading the log")
+		r, err := app.Verify(c.Context(), cfg, o, broken)
+		done()
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(c.OutOrStdout(), "%d sessions, %d events, %d violations\n", r.Sessions, r.Events, r.Violations)
+		if asJSON {
+			err = printJSON(c, map[string]any{"sessions": r.Sessions, "events": r.Events, "violations": r.Violations})
+		} else {
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%d sessions, %d events, %d violations\n", r.Sessions, r.Events, r.Violations)
+		}
+		if err != nil {
+			return err
+		}
 		if r.Violations > 0 {
 			return &exitError{exitFailed, fmt.Errorf("%d rules are broken", r.Violations)}
 		}

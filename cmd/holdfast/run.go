@@ -34,7 +34,7 @@ streams the answer and asks before a tool changes something.
 The name of a built-in agent ("demo") does instead of a file. Exit codes: 0 the
 run came to its end, 1 it failed, 2 the command line is wrong, 3 a tool call
 needed an approval and nobody could be asked, 130 interrupted.`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: rangeArgs(1, 2),
 	}
 	data := c.Flags().String("data", "", "folder of the data; with one, sessions are kept (default: a new one, removed at the end)")
 	c.Flags().StringVar(&r.session, "session", "", "go on with this session of the data folder")
@@ -70,6 +70,7 @@ needed an approval and nobody could be asked, 130 interrupted.`,
 			return err
 		}
 		r.in, r.out, r.errOut = bufio.NewReader(os.Stdin), c.OutOrStdout(), c.ErrOrStderr()
+		r.style = styleFor(r.errOut)
 		r.tty = isatty.IsTerminal(os.Stdin.Fd())
 		addr := ""
 		small()
@@ -105,6 +106,7 @@ type runner struct {
 	out       io.Writer
 	errOut    io.Writer
 
+	style  style
 	column bool // the cursor stands behind text of the model
 }
 
@@ -210,7 +212,7 @@ func (r *runner) follow(ctx context.Context, s client.Settled) error {
 		case *holdfast.ErrorEvent:
 			lastFailed = ev.Error
 			if !r.json {
-				r.note("error: %s", ev.Error)
+				r.note("%s", r.style.red("error: "+clean(ev.Error)))
 			}
 		case *holdfast.RunFinishedEvent:
 			r.end()
@@ -261,7 +263,7 @@ func (r *runner) decide(ctx context.Context, ev *holdfast.ToolCallConfirmationEv
 		if ev.Reason != "" {
 			what = " (it was interrupted, and whether it had its effect is not known)"
 		}
-		r.note("tool %s wants to run%s with %s", ev.ToolCall.Function.Name, what, compact(ev.ToolCall.Function.Arguments))
+		r.note("tool %s wants to run%s with %s", clean(ev.ToolCall.Function.Name), what, compact(ev.ToolCall.Function.Arguments))
 		for asked := false; !asked; {
 			fmt.Fprint(r.errOut, "approve? [y]es, [a]ll of this session, [n]o: ")
 			answer, err := r.line(ctx)
@@ -294,22 +296,22 @@ func (r *runner) decide(ctx context.Context, ev *holdfast.ToolCallConfirmationEv
 func (r *runner) show(ev holdfast.Event) {
 	switch ev := ev.(type) {
 	case *holdfast.AgentChoiceEvent:
-		fmt.Fprint(r.out, ev.Content)
+		fmt.Fprint(r.out, clean(ev.Content))
 		r.column = ev.Content != "" && !strings.HasSuffix(ev.Content, "\n")
 	case *holdfast.ModelCallVoidedEvent:
 		r.note("(the text above is void: the model is asked again)")
 	case *holdfast.ToolCallEvent:
-		r.note("→ %s %s", ev.ToolCall.Function.Name, compact(ev.ToolCall.Function.Arguments))
+		r.note("%s", r.style.dim("→ "+clean(ev.ToolCall.Function.Name)+" "+compact(ev.ToolCall.Function.Arguments)))
 	case *holdfast.ToolCallResponseEvent:
 		mark := "←"
 		if ev.Result.IsError {
 			mark = "✗"
 		}
-		r.note("%s %s", mark, firstLine(ev.Response))
+		r.note("%s", r.style.dim(mark+" "+firstLine(ev.Response)))
 	case *holdfast.StreamStartedEvent:
 		r.end()
 	case *holdfast.WarningEvent:
-		r.note("warning: %s", ev.Message)
+		r.note("%s", r.style.yellow("warning: "+clean(ev.Message)))
 	}
 }
 
@@ -340,7 +342,7 @@ func compact(arguments string) string {
 }
 
 func firstLine(s string) string {
-	line, _, more := strings.Cut(strings.TrimSpace(s), "\n")
+	line, _, more := strings.Cut(strings.TrimSpace(clean(s)), "\n")
 	const most = 160
 	if r := []rune(line); len(r) > most {
 		line, more = string(r[:most]), true

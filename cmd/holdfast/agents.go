@@ -1,0 +1,205 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-run/holdfast/client"
+	"github.com/holdfast-run/holdfast/internal/app"
+)
+
+func agentCommand() *cobra.Command {
+	c := &cobra.Command{Use: "agent", Aliases: []string{"agents"}, Short: "List, check, push and pull agent files", Args: noSubcommand}
+	c.AddCommand(agentList(), agentShow(), agentCheck(), agentSchema(), agentPush(), agentPull())
+	return c
+}
+
+func agentList() *cobra.Command {
+	var t target
+	var asJSON bool
+	c := &cobra.Command{Use: "ls", Short: "List the agent files of the server", Args: exactArgs(0)}
+	t.flags(c)
+	jsonFlag(c, &asJSON)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cl, err := t.client()
+		if err != nil {
+			return err
+		}
+		list, err := cl.GetAgents(c.Context())
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			if list == nil {
+				list = []client.Agent{}
+			}
+			return printJSON(c, list)
+		}
+		tab := table{head: []string{"NAME", "AGENTS", "DESCRIPTION"}}
+		st := styleFor(c.OutOrStdout())
+		for _, a := range list {
+			number, about := "one", oneLine(a.Description, 80)
+			if a.Multi {
+				number = "several"
+			}
+			if a.Problem != "" {
+				number, about = "-", st.red(oneLine("cannot be used: "+a.Problem, 120))
+			}
+			tab.add(clean(a.Name), number, about)
+		}
+		return tab.print(c.OutOrStdout())
+	}
+	return c
+}
+
+func agentShow() *cobra.Command {
+	var t target
+	c := &cobra.Command{Use: "show NAME", Short: "Print an agent file of the server as JSON", Args: exactArgs(1)}
+	t.flags(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cl, err := t.client()
+		if err != nil {
+			return err
+		}
+		doc, err := cl.GetAgent(c.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		return printJSON(c, doc)
+	}
+	return c
+}
+
+func agentCheck() *cobra.Command {
+	var hosted, asJSON bool
+	c := &cobra.Command{
+		Use: "check FILE…", Short: "Check agent files and say what is wrong, with line and column", Args: cobra.MinimumNArgs(1),
+	}
+	c.Flags().BoolVar(&hosted, "hosted", false, "as a hosted deployment without a sandbox would")
+	jsonFlag(c, &asJSON)
+	c.RunE = func(c *cobra.Command, files []string) error {
+		type result struct {
+			File    string `json:"file"`
+			OK      bool   `json:"ok"`
+			Problem string `json:"problem,omitempty"`
+		}
+		var results []result
+		bad := 0
+		for _, f := range files {
+			src, err := os.ReadFile(f)
+			if err == nil {
+				err = app.CheckAgent(filepath.Base(f), src, hosted)
+			}
+			r := result{File: f, OK: err == nil}
+			if err != nil {
+				bad++
+				r.Problem = err.Error()
+			}
+			results = append(results, r)
+			switch {
+			case asJSON:
+			case err != nil:
+				fmt.Fprintf(c.OutOrStdout(), "%s: %v\n", f, err)
+			default:
+				fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", f)
+			}
+		}
+		if asJSON {
+			if err := printJSON(c, results); err != nil {
+				return err
+			}
+		}
+		if bad > 0 {
+			return &exitError{exitFailed, fmt.Errorf("%d of %d files cannot be used", bad, len(files))}
+		}
+		return nil
+	}
+	return c
+}
+
+func agentSchema() *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print the JSON schema of agent files, for editors", Args: exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := c.OutOrStdout().Write(app.AgentSchema())
+			return err
+		},
+	}
+}
+
+func agentPush() *cobra.Command {
+	var t target
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "push NAME REFERENCE", Short: "Put an agent file of the server into an OCI registry", Args: exactArgs(2),
+		Long: "Put an agent file of the server into an OCI registry under a reference such as\nregistry.example.com/team/agent:v1 and print its digest. It is the server that\nspeaks to the registry, with its credentials.",
+	}
+	t.flags(c)
+	jsonFlag(c, &asJSON)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cl, err := t.client()
+		if err != nil {
+			return err
+		}
+		done := progress(c.ErrOrStderr(), "pushing "+args[0])
+		p, err := cl.PushAgent(c.Context(), args[0], args[1])
+		done()
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(c, p)
+		}
+		fmt.Fprintln(c.OutOrStdout(), p.Digest)
+		return nil
+	}
+	return c
+}
+
+func agentPull() *cobra.Command {
+	var t target
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "pull REFERENCE", Short: "Take an agent file from an OCI registry to the server", Args: exactArgs(1),
+	}
+	t.flags(c)
+	jsonFlag(c, &asJSON)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cl, err := t.client()
+		if err != nil {
+			return err
+		}
+		done := progress(c.ErrOrStderr(), "pulling "+args[0])
+		p, err := cl.PullAgent(c.Context(), args[0])
+		done()
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(c, p)
+		}
+		fmt.Fprintln(c.OutOrStdout(), clean(p.Name))
+		return nil
+	}
+	return c
+}
+
+// agentNames completes names of agent files of the server.
+func (t *target) agentNames(c *cobra.Command) []string {
+	cl, err := t.client(client.WithTimeout(completionTimeout))
+	if err != nil {
+		return nil
+	}
+	list, err := cl.GetAgents(c.Context())
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, a := range list {
+		names = append(names, a.Name+"\t"+oneLine(a.Description, 60))
+	}
+	return names
+}
