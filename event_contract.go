@@ -154,6 +154,14 @@ type AuthorizationRequiredEvent struct {
 	AuthorizationURL string    `json:"authorization_url,omitempty"`
 	FlowID           string    `json:"flow_id,omitempty"`
 	ExpiresAt        time.Time `json:"expires_at,omitzero"`
+	// Toolset is the toolset that speaks to the server.
+	Toolset string `json:"toolset,omitempty"`
+	// Binding says how the user who finishes is known: "cookie", or "confirm" if the
+	// tenant's application vouches for him.
+	Binding string `json:"binding,omitempty"`
+	// Issuer and Scopes say what was granted.
+	Issuer string   `json:"issuer,omitempty"`
+	Scopes []string `json:"scopes,omitempty"`
 }
 
 // ShellOutputEvent (shell) is output of a shell command. Both members carry the same text: clients of the

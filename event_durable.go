@@ -23,7 +23,10 @@ type SessionCreatedEvent struct {
 	ToolsApproved bool   `json:"tools_approved"`
 	Title         string `json:"title,omitempty"`
 	// Agent is the agent file that runs use when they name none.
-	Agent    string            `json:"agent,omitempty"`
+	Agent string `json:"agent,omitempty"`
+	// User is on whose behalf the session acts: grants of remote servers are his. ""
+	// is the one user of a tenant without users; a fork without it keeps the user.
+	User     string            `json:"user,omitempty"`
 	Metadata map[string]string `json:"metadata,omitempty"`
 	// ForkOf and ForkSeq say that the session continues another one after that seq.
 	ForkOf  string `json:"fork_of,omitempty"`

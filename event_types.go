@@ -48,6 +48,10 @@ const (
 	TypePayloadPart           = "payload_part"
 	TypeTimerSet              = "timer_set"
 	TypeTimerFired            = "timer_fired"
+	TypeAuthorizationAwaited  = "authorization_awaited"
+	TypeAuthorizationReceived = "authorization_received"
+	TypeAuthorizationVouched  = "authorization_vouched"
+	TypeAuthorizationEnded    = "authorization_ended"
 )
 
 // registry makes an empty event of each known type.
@@ -99,6 +103,10 @@ var registry = map[string]func() Event{
 	TypeTimerSet:              func() Event { return new(TimerSetEvent) },
 	TypeTimerFired:            func() Event { return new(TimerFiredEvent) },
 	TypeRunScheduled:          func() Event { return new(RunScheduledEvent) },
+	TypeAuthorizationAwaited:  func() Event { return new(AuthorizationAwaitedEvent) },
+	TypeAuthorizationReceived: func() Event { return new(AuthorizationReceivedEvent) },
+	TypeAuthorizationVouched:  func() Event { return new(AuthorizationVouchedEvent) },
+	TypeAuthorizationEnded:    func() Event { return new(AuthorizationEndedEvent) },
 }
 
 // EventType returns "user_message".

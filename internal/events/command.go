@@ -43,7 +43,10 @@ const (
 	// KindCompact has no body: replace older messages, for the model, by a summary.
 	KindCompact = "compact"
 	// KindSchedule asks for a run at a later time; body: ScheduleBody.
-	KindSchedule = "schedule"
+	KindSchedule  = "schedule"
+	KindAuthorize = "authorize" // body: AuthorizeBody: begin an authorization, or decline it
+	KindAnswer    = "answer"    // body: AnswerBody: an authorization server's answer
+	KindVouch     = "vouch"     // body: VouchBody: the tenant's application knows the user who finished
 	// KindWake carries no request: it makes some worker look at the session.
 	KindWake = "wake"
 )
@@ -96,6 +99,31 @@ type ResumeBody struct {
 	Run string `json:"run,omitempty"`
 	// Iterations is how many more model calls are granted; 0 is 10.
 	Iterations int `json:"iterations,omitempty"`
+}
+
+// AuthorizeBody is the body of a decision on an authorization.
+type AuthorizeBody struct {
+	// Flow is the authorization; "" is the oldest that is pending.
+	Flow string `json:"flow,omitempty"`
+	// Confirm false declines: the run ends.
+	Confirm bool `json:"confirm"`
+}
+
+// AnswerBody is the body of an authorization server's answer.
+type AnswerBody struct {
+	Flow string `json:"flow"`
+	// Sealed is the answer, for the worker alone. Sealing is random, so that the
+	// command's hash says nothing of what is inside.
+	Sealed []byte `json:"sealed"`
+	// Vouched says that the tenant's application brought it itself.
+	Vouched bool `json:"vouched,omitempty"`
+}
+
+// VouchBody is the body of a tenant's word for a user.
+type VouchBody struct {
+	Flow string `json:"flow"`
+	// User is who is logged in at the application.
+	User string `json:"user,omitempty"`
 }
 
 // TimerBody is the body of a timer that fires.

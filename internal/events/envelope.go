@@ -68,7 +68,9 @@ func Internal(typ string) bool {
 		holdfast.TypeModelCallStarted, holdfast.TypeModelCallFinished, holdfast.TypeModelCallVoided,
 		holdfast.TypeToolCallsStarted, holdfast.TypeToolCallDecided, holdfast.TypeToolOutcomeUnknown,
 		holdfast.TypeToolState, holdfast.TypePayloadPart, holdfast.TypeTimerSet, holdfast.TypeTimerFired,
-		holdfast.TypeRunScheduled:
+		holdfast.TypeRunScheduled,
+		holdfast.TypeAuthorizationAwaited, holdfast.TypeAuthorizationReceived, holdfast.TypeAuthorizationVouched,
+		holdfast.TypeAuthorizationEnded:
 		return true
 	}
 	return false

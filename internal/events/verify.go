@@ -299,6 +299,16 @@ func (v *Verifier) inCalls(e *Envelope, t *verifyThread, ev holdfast.Event) {
 			}
 			c.again = true
 		}
+	case *holdfast.AuthorizationAwaitedEvent:
+		if ev.ToolCallID == "" {
+			return
+		}
+		if c := v.call(e, t, ev.ToolCallID); c != nil {
+			if c.started == 0 || c.answered {
+				v.bad(e, RuleIntent, "call %s waits for an authorization and is not under way", ev.ToolCallID)
+			}
+			c.again = true // the server refused it before it did anything
+		}
 	case *holdfast.ToolCallConfirmationEvent:
 		if c := v.call(e, t, ev.ToolCall.ID); c != nil {
 			c.asked = true

@@ -21,7 +21,8 @@ const reasonOutcomeUnknown = "outcome_unknown"
 // moreIterations is what an approval grants to a run that reached its limit.
 const moreIterations = 10
 
-// source is the agent file that a run command resolved to, or why it did not.
+// source is the agent file that a run command resolved to, or why it did not. For
+// an authorization server's answer err says why it could not be kept.
 type source struct {
 	name, text, sha256 string
 	// start is the agent that the run starts with.
@@ -101,6 +102,24 @@ func (s *State) effect(c events.Command, src source) (evs []holdfast.Event, run 
 			return nil, "", err
 		}
 		return s.fire(c, b.Timer, src)
+	case events.KindAuthorize:
+		var b events.AuthorizeBody
+		if err := unmarshalBody(c, &b); err != nil {
+			return nil, "", err
+		}
+		return s.acceptAuthorize(c, b)
+	case events.KindAnswer:
+		var b events.AnswerBody
+		if err := unmarshalBody(c, &b); err != nil {
+			return nil, "", err
+		}
+		return s.acceptAnswer(c, b, src.err)
+	case events.KindVouch:
+		var b events.VouchBody
+		if err := unmarshalBody(c, &b); err != nil {
+			return nil, "", err
+		}
+		return s.acceptVouch(c, b)
 	case events.KindDelete:
 		return []holdfast.Event{&holdfast.SessionDeletedEvent{Command: c.ID}}, "", nil
 	}

@@ -173,6 +173,9 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 		}
 		p.do = doUnknown
 		return p
+	case CallDeferred:
+		p.do = doWait
+		return p
 	case CallUnknown:
 		if c.Policy != "retry" {
 			p.do = doUnknown
@@ -374,6 +377,17 @@ var errToolTimeout = errors.New("the tool took too long")
 func (d *drive) outcome(ctx context.Context, a *agent.Agent, c holdfast.ToolCall, t boxed, o done, next holdfast.Event) error {
 	res := o.result
 	if o.err != nil {
+		var after []holdfast.Event
+		if next != nil {
+			after = append(after, next)
+		}
+		parked, why, err := d.authorize(ctx, a.Name, t.set.Name(), c.ID, o.err, after...)
+		if parked || err != nil {
+			return err
+		}
+		if why != nil {
+			o.err = why
+		}
 		d.e.log.Info("tool call failed", "session", d.s.Ref.String(), "tool", c.Function.Name, "error", o.err)
 		res = tool.ErrorResult("The tool failed: " + holdfast.PublicMessage(o.err))
 		if errors.Is(o.err, context.DeadlineExceeded) {

@@ -120,6 +120,10 @@ func (d *drive) next() (next step, waiting string) {
 		return d.finishRun, ""
 	case s.Run.Canceled:
 		return d.cancelRun, ""
+	case s.Run.Declined != "":
+		return d.declinedRun, ""
+	case s.Run.ready() != nil:
+		return d.finishAuthorization, ""
 	case s.Run.AtLimit:
 		return nil, events.WaitingIterations
 	}
@@ -133,9 +137,11 @@ func (d *drive) next() (next step, waiting string) {
 		return d.stopThread("error"), ""
 	case s.Compacting != nil:
 		return d.compactStep, ""
+	case t.Awaits != "":
+		return nil, events.WaitingAuthorization
 	case len(t.Calls) > 0:
 		if !d.callsToDo(t) || d.blocked == s.Seq {
-			return nil, events.WaitingApproval
+			return nil, waitingFor(t)
 		}
 		return d.toolStep, ""
 	case len(s.Run.Steer) > 0 && t.Task == nil:
@@ -158,6 +164,9 @@ func (d *drive) next() (next step, waiting string) {
 // callsToDo reports whether any call of the thread can go on without a human.
 func (d *drive) callsToDo(t *Thread) bool {
 	for _, c := range t.Calls {
+		if c.Status == CallDeferred {
+			continue
+		}
 		if c.Status != CallWaiting || (d.s.ToolsApproved && !c.AskedUnknown) {
 			return true
 		}
@@ -227,6 +236,12 @@ func (d *drive) take(ctx context.Context, c events.Command) error {
 	d.mu.Unlock()
 	if isRun {
 		src = d.e.resolve(ctx, view, b)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if c.Kind == events.KindAnswer {
+		src.err = d.deliver(ctx, c)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

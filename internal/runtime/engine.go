@@ -69,6 +69,9 @@ type Config struct {
 	ApprovalTimeout time.Duration
 	// SnapshotEvery is how many events make a new snapshot worth while. Default 500.
 	SnapshotEvery uint64
+	// Authorizer gets users' authorizations of remote servers. Default: toolsets and
+	// calls that need one fail.
+	Authorizer Authorizer
 	// NoCompaction turns automatic compaction off: a conversation that does not fit
 	// the model's window fails the run. Compaction on demand works all the same.
 	NoCompaction bool

@@ -25,7 +25,9 @@ type State struct {
 	Title         string
 	ToolsApproved bool
 	Deleted       bool
-	DefaultAgent  string
+	// User is on whose behalf the session acts.
+	User         string `json:",omitempty"`
+	DefaultAgent string
 
 	// Commands says what became of every command, by id.
 	Commands map[string]Settled
@@ -113,6 +115,10 @@ type Run struct {
 	Threads []*Thread
 	// Steer holds messages that enter at the next step.
 	Steer []holdfast.Message
+	// Auth holds the authorizations that somebody in the run waits for, oldest first.
+	Auth []*Authorization `json:",omitempty"`
+	// Declined is the server that the user did not want to authorize: the run is to end.
+	Declined string `json:",omitempty"`
 	// Decided remembers the decisions on tool calls of this run, by call.
 	Decided map[string]string
 }
@@ -136,6 +142,9 @@ type Thread struct {
 	// Fallback is the place, from 1, of the stand-in that makes this turn's call
 	// because the models before it failed; 0 is the agent's own model.
 	Fallback int `json:",omitempty"`
+	// Awaits is the authorization without which the agent's tools cannot be listed,
+	// "" for none.
+	Awaits string `json:",omitempty"`
 	// Calls are the tool calls of the last answer that have no response yet, in
 	// the model's order.
 	Calls []*Call
@@ -161,6 +170,7 @@ const (
 	CallRejected = "rejected" // a human said no
 	CallStarted  = "started"  // its intent is stored: it may have had its effect
 	CallUnknown  = "unknown"  // its worker died in it, and that was said
+	CallDeferred = "deferred" // its server refused it for want of an authorization
 )
 
 // Call is a tool call on its way.
@@ -178,6 +188,7 @@ type Call struct {
 	AskedUnknown bool
 	Policy       string // of the unknown outcome, once decided
 	RejectReason string
+	Flow         string `json:",omitempty"` // the authorization that it waits for
 }
 
 // NewState returns the state of a session before its first event.
@@ -244,6 +255,9 @@ func (s *State) apply(e *events.Envelope, ev holdfast.Event) error {
 			s.Created = e.Time
 		}
 		s.DefaultAgent = ev.Agent
+		if ev.User != "" || ev.ForkOf == "" {
+			s.User = ev.User
+		}
 		s.ToolsApproved = s.ToolsApproved || ev.ToolsApproved
 		if ev.Title != "" {
 			s.Title = ev.Title
@@ -409,6 +423,9 @@ func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
 		return
 	}
 	switch ev := ev.(type) {
+	case *holdfast.AuthorizationRequiredEvent, *holdfast.AuthorizationAwaitedEvent, *holdfast.AuthorizationReceivedEvent,
+		*holdfast.AuthorizationVouchedEvent, *holdfast.AuthorizationEndedEvent:
+		s.applyAuthorization(t, ev)
 	case *holdfast.StreamStoppedEvent:
 		if len(s.Run.Threads) == 1 {
 			s.Run.Stopped = ev.Reason

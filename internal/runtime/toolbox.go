@@ -48,8 +48,11 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 	if b == nil {
 		b = &toolbox{}
 		d.boxes[a.Name] = b
+		d.mu.Lock()
+		user := d.s.User
+		d.mu.Unlock()
 		for _, spec := range a.Toolsets {
-			ts, err := d.e.cfg.Agents.Toolset(ctx, d.s.Ref, team, a, spec)
+			ts, err := d.e.cfg.Agents.Toolset(tool.WithUser(ctx, user), d.s.Ref, team, a, spec)
 			if err != nil {
 				if werr := d.warn(ctx, a.Name, fmt.Sprintf("toolset %s: %s", spec.Type, holdfast.PublicMessage(err)), holdfast.CodeOf(err)); werr != nil {
 					return nil, werr
@@ -77,6 +80,15 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
+			}
+			parked, why, aerr := d.authorize(ctx, a.Name, ts.Name(), "", err)
+			switch {
+			case aerr != nil:
+				return nil, aerr
+			case parked:
+				return nil, errAwaiting
+			case why != nil:
+				err = why
 			}
 			text := fmt.Sprintf("toolset %s: %s", ts.Name(), holdfast.PublicMessage(err))
 			if text != ts.warn {

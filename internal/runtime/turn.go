@@ -89,7 +89,7 @@ func (d *drive) stopped(ctx context.Context, err error) error {
 		return context.Cause(ctx)
 	case d.w.Err() != nil:
 		return d.w.Err()
-	case errors.Is(err, errRunCanceled), errors.Is(err, context.Canceled):
+	case errors.Is(err, errRunCanceled), errors.Is(err, errAwaiting), errors.Is(err, context.Canceled):
 		return nil
 	}
 	return err
