@@ -282,12 +282,14 @@ func TestConnectBeforeServer(t *testing.T) {
 	}
 }
 
-func await[T any](t *testing.T, c <-chan T, what string) {
+func await[T any](t *testing.T, c <-chan T, what string) T {
 	t.Helper()
 	select {
-	case <-c:
+	case v := <-c:
+		return v
 	case <-time.After(patience):
 		t.Fatalf("not after %s: %s", patience, what)
+		panic("unreachable")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -43,7 +44,8 @@ func (b *Bus) Streams() []string {
 }
 
 // Frames calls fn for every frame of the stream after a position, in order and
-// without a gap, and goes on with new ones until ctx ends or fn fails.
+// without a gap, and goes on with new ones until ctx ends or fn fails. When it
+// returns, fn does not run any more.
 func (b *Bus) Frames(ctx context.Context, stream string, after uint64, fn func(recorder.Frame) error) error {
 	consumer, err := b.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
@@ -53,27 +55,8 @@ func (b *Bus) Frames(ctx context.Context, stream string, after uint64, fn func(r
 	if err != nil {
 		return fmt.Errorf("read stream %s: %w", stream, err)
 	}
-	failed := make(chan error, 1)
-	fail := func(err error) {
-		select {
-		case failed <- err:
-		default:
-		}
-	}
-	ended := false // owned by the consumer's goroutine
-	consuming, err := consumer.Consume(func(msg jetstream.Msg) {
-		if ended {
-			return
-		}
-		f, err := sourceFrame(msg)
-		if err == nil {
-			err = fn(f)
-		}
-		if err != nil {
-			ended = true
-			fail(err)
-		}
-	}, jetstream.PullMaxBytes(readAhead), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+	course := frameCourse{at: after, fn: fn, failed: make(chan error, 1)}
+	consuming, err := consumer.Consume(course.take, jetstream.PullMaxBytes(readAhead), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 		b.log.Debug("reading the stream is interrupted", "stream", stream, "error", err)
 	}))
 	if err != nil {
@@ -82,13 +65,54 @@ func (b *Bus) Frames(ctx context.Context, stream string, after uint64, fn func(r
 	select {
 	case <-ctx.Done():
 		err = context.Cause(ctx)
-	case err = <-failed:
+	case err = <-course.failed:
 	case <-consuming.Closed():
 		err = errors.New("the consumer was closed")
 	}
-	consuming.Stop()
-	<-consuming.Closed()
+	course.end()
+	// While the consumer is being made anew this takes as long as that request.
+	b.wg.Go(consuming.Stop)
 	return fmt.Errorf("read stream %s: %w", stream, err)
+}
+
+// frameCourse is what the callbacks of one reading share. An ordered consumer
+// that makes itself anew calls from another goroutine while the callback before
+// may still run, and nothing that it offers says when the last one is over: the
+// lock does.
+type frameCourse struct {
+	fn     func(recorder.Frame) error
+	failed chan error // capacity 1: why it ended by itself
+
+	mu    sync.Mutex // held while fn runs; guards what follows
+	at    uint64     // position of the last frame that fn got
+	ended bool
+}
+
+func (c *frameCourse) take(msg jetstream.Msg) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	f, err := sourceFrame(msg)
+	switch {
+	case err == nil && f.Pos <= c.at:
+		err = fmt.Errorf("position %d comes after %d", f.Pos, c.at)
+	case err == nil:
+		c.at = f.Pos
+		err = c.fn(f)
+	}
+	if err != nil {
+		c.ended = true
+		c.failed <- err
+	}
+}
+
+// end waits until fn has returned and lets it not be called again.
+func (c *frameCourse) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
 }
 
 func sourceFrame(msg jetstream.Msg) (recorder.Frame, error) {

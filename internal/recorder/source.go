@@ -33,10 +33,10 @@ type Source interface {
 	// Streams returns the names of the streams; they are the names of the store's
 	// cursors too.
 	Streams() []string
-	// Frames calls fn, from one goroutine, for every frame of the stream with a
+	// Frames calls fn, one call after the other, for every frame of the stream with a
 	// position after the given one, in order, and goes on with new ones until ctx
 	// ends or fn fails; it returns that error. What is removed meanwhile is left
-	// out; nothing else is.
+	// out; nothing else is. When it returns, fn does not run any more.
 	Frames(ctx context.Context, stream string, after uint64, fn func(Frame) error) error
 	Info(ctx context.Context, stream string) (StreamInfo, error)
 	// PosBefore returns the position of the last frame that was stored before t, 0
