@@ -37,9 +37,11 @@ type programs struct{ api, worker, holdfast string }
 // released are the programs without the race detector. Most tests use them,
 // because many processes on few cores leave no time for it.
 var released = sync.OnceValues(func() (programs, error) {
-	cmd := exec.Command("go", "build", "-ldflags", "-s -w", "-o", built+string(filepath.Separator),
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", built+string(filepath.Separator),
 		"./cmd/api", "./cmd/worker", "./cmd/holdfast")
 	cmd.Dir = filepath.Join("..", "..")
+	// As STATIC in the Makefile has it, so that one build cache serves all.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -trimpath"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return programs{}, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, out)
 	}
