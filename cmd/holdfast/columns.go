@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -91,55 +92,83 @@ func escapeLen(s string) int {
 	return len(s)
 }
 
-// wrap breaks a text without newlines into lines of at most so many columns, at
-// spaces where it can. Every line but the first begins with indent. Colours that
-// are on at a break go on behind it by themselves: a terminal keeps them.
-func wrap(s string, columns int, indent string) []string {
+// span is a piece of text in one look: sgr is the parameter of the control sequence
+// that sets it (ECMA-48, section 8.3.117), "" for none.
+type span struct{ text, sgr string }
+
+// wrap breaks spans into lines of at most so many columns, at spaces where it can.
+// Every line but the first begins with indent. Each line is complete in itself:
+// it sets its looks and takes them back.
+func wrap(spans []span, columns int, indent string, colours bool) []string {
+	type cell struct {
+		r   rune
+		sgr string
+	}
 	columns = max(columns, 8)
+	if textWidth(indent) > columns/2 {
+		indent = "" // it leaves no room
+	}
 	var lines []string
-	line, used := []byte(nil), 0            // what stands in the line, and its columns
-	space, behind := -1, 0                  // where the last space stands, and the columns up to behind it
-	first := textWidth(indent) >= columns/2 // an indent that leaves no room is none
-	if first {
-		indent = ""
+	var line []cell
+	used, space := 0, -1 // columns of the line, and where its last space stands
+	flush := func(cells []cell) {
+		var b strings.Builder
+		sgr := ""
+		for _, c := range cells {
+			if colours && c.sgr != sgr {
+				if sgr != "" {
+					b.WriteString("\x1b[0m")
+				}
+				if c.sgr != "" {
+					b.WriteString("\x1b[" + c.sgr + "m")
+				}
+				sgr = c.sgr
+			}
+			b.WriteRune(c.r)
+		}
+		if sgr != "" {
+			b.WriteString("\x1b[0m")
+		}
+		lines = append(lines, b.String())
 	}
-	for i := 0; i < len(s); {
-		if s[i] == 0x1b {
-			n := escapeLen(s[i:])
-			line = append(line, s[i:i+n]...)
-			i += n
-			continue
+	restart := func(rest []cell) {
+		next := make([]cell, 0, len(rest)+len(indent))
+		for _, r := range indent {
+			next = append(next, cell{r, ""})
 		}
-		r, size := utf8.DecodeRuneInString(s[i:])
-		w := runeWidth(r)
-		if used+w > columns {
-			rest := ""
-			if r == ' ' {
-				i += size
-				size, w = 0, 0
-			} else if space >= 0 {
-				rest = string(line[space+1:])
-				line, used = line[:space], used-behind
-			} else {
-				used = 0
-			}
-			lines = append(lines, string(line))
-			line = append([]byte(indent), rest...)
-			if rest == "" {
-				used = 0
-			}
-			used += textWidth(indent)
-			space, behind = -1, 0
-			if size == 0 {
-				continue
-			}
+		line = append(next, rest...)
+		used, space = 0, -1
+		for _, c := range line {
+			used += runeWidth(c.r)
 		}
-		if r == ' ' && used > 0 {
-			space, behind = len(line), used+1
-		}
-		line = append(line, s[i:i+size]...)
-		used += w
-		i += size
 	}
-	return append(lines, string(line))
+	for _, s := range spans {
+		for _, r := range s.text {
+			if r == '\t' {
+				r = ' '
+			}
+			w := runeWidth(r)
+			if used+w > columns {
+				switch {
+				case r == ' ':
+					flush(line)
+					restart(nil)
+					continue
+				case space >= 0:
+					flush(line[:space])
+					restart(line[space+1:])
+				default:
+					flush(line)
+					restart(nil)
+				}
+			}
+			if r == ' ' && len(lines) == 0 && len(line) > 0 || r == ' ' && len(line) > len(indent) {
+				space = len(line)
+			}
+			line = append(line, cell{r, s.sgr})
+			used += w
+		}
+	}
+	flush(line)
+	return lines
 }

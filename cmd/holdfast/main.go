@@ -91,7 +91,7 @@ func rootCommand() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	group("use", runCommand(), devCommand(), agentCommand())
+	group("use", chatCommand(), runCommand(), devCommand(), agentCommand())
 	group("sessions", sessionsCommand(), tailCommand(), replayCommand(), forkCommand(), approveCommand(), rejectCommand(), cancelCommand())
 	group("operate", contextCommand(), verifyCommand(), migrateCommand(), healthcheckCommand(), versionCommand())
 	return root

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,12 +16,9 @@ import (
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/client"
-	"github.com/holdfast-run/holdfast/internal/app"
-	"github.com/holdfast-run/holdfast/internal/telemetry"
 )
 
 func runCommand() *cobra.Command {
-	o := overrides{}
 	r := &runner{}
 	c := &cobra.Command{
 		Use:   `run AGENT.yaml ["prompt"]`,
@@ -42,52 +38,20 @@ needed an approval and nobody could be asked, 130 interrupted.`,
 	c.Flags().BoolVar(&r.json, "json", false, "print every event as a line of JSON")
 	c.Flags().BoolVar(&r.yes, "yes", false, "approve every tool call")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		dir := *data
-		if dir == "" {
-			tmp, err := os.MkdirTemp("", "holdfast-run-")
-			if err != nil {
-				return err
-			}
-			defer os.RemoveAll(tmp)
-			dir = tmp
-		}
-		listen := "127.0.0.1:0"
-		o["HOLDFAST_DATA"], o["HOLDFAST_LISTEN"] = &dir, &listen
-		r.agent = args[0]
-		if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
-			folder := filepath.Dir(args[0])
-			o["HOLDFAST_AGENTS"] = &folder
-			r.agent = filepath.Base(args[0])
-		} else if strings.ContainsAny(args[0], "./") {
-			return &exitError{exitUsage, fmt.Errorf("no agent file %s", args[0])}
-		}
-		cfg, err := o.load(withDefault(os.Environ(), "HOLDFAST_LOG_LEVEL", "error"))
-		if err != nil {
-			return &exitError{exitUsage, err}
-		}
-		tel, err := telemetry.Start(c.Context(), telemetry.Config{Level: cfg.LogLevel, Format: cfg.LogFormat})
-		if err != nil {
-			return err
-		}
 		r.in, r.out, r.errOut = bufio.NewReader(os.Stdin), c.OutOrStdout(), c.ErrOrStderr()
 		r.style = styleFor(r.errOut)
 		r.tty = isatty.IsTerminal(os.Stdin.Fd())
-		addr := ""
-		small()
-		return app.Run(context.WithoutCancel(c.Context()), cfg, app.Roles{API: true, Worker: true, Recorder: true}, app.Options{
-			Name: "holdfast-run", Version: version, Logger: tel.Logger(), DrainGrace: time.Second,
-			Ready: func(a string) { addr = a },
-			Use: func(context.Context, *app.Program) error {
-				cl, err := client.New("http://" + addr)
-				if err != nil {
-					return err
-				}
-				r.client = cl
-				if len(args) == 2 {
-					return r.once(c.Context(), args[1])
-				}
-				return r.chat(c.Context())
-			},
+		return embedded(c.Context(), "holdfast-run", args[0], *data, func(name, addr string) error {
+			r.agent = name
+			cl, err := client.New("http://" + addr)
+			if err != nil {
+				return err
+			}
+			r.client = cl
+			if len(args) == 2 {
+				return r.once(c.Context(), args[1])
+			}
+			return r.chat(c.Context())
 		})
 	}
 	return c

@@ -1,0 +1,316 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/client"
+)
+
+// chat is a conversation on a terminal. One goroutine, that of loop, owns it;
+// requests run beside it and hand in what is to be done with their answers.
+type chat struct {
+	client    *client.Client
+	out       io.Writer
+	style     style
+	size      func() (columns, rows int)
+	where     string // the server, for people
+	kept      bool   // the session outlives the chat
+	session   string
+	agent     string // agent file
+	agentName string
+	approved  bool
+
+	screen screen
+	editor editor
+	keys   keyReader
+	lostCh chan error
+	done   chan func()
+
+	after    uint64 // the newest event that was shown
+	finished []string
+	md       markdown
+	partial  string // the line that the model writes, without its newline
+	flushed  int    // how many rows of it are in the text already
+	speaker  string
+
+	running   bool
+	run       string
+	began     time.Time
+	thinking  strings.Builder
+	thought   time.Time
+	writing   string // the tool call that the model writes
+	tools     []*chatTool
+	pending   []*holdfast.ToolCallConfirmationEvent
+	limit     *holdfast.MaxIterationsReachedEvent
+	auth      *holdfast.AuthorizationRequiredEvent
+	queue     []string // what was sent and is not in the log yet
+	title     string
+	tokens    int64
+	cost      float64
+	notice    string
+	away      bool
+	frame     int
+	leaving   bool
+	over      bool
+	cancelRun context.CancelFunc // ends the following of the session
+	entries   chan chatEntry
+}
+
+type chatEntry struct {
+	session string
+	client.Entry
+	err error
+}
+
+// chatTool is a tool call, for the line that it is folded into.
+type chatTool struct {
+	call    holdfast.ToolCall
+	began   time.Time
+	output  string
+	failed  bool
+	settled bool
+}
+
+// lost is told of connections that were lost, by whoever follows the session.
+func (ch *chat) lost(_ string, err error) {
+	select {
+	case ch.lostCh <- err:
+	default: // it is known already
+	}
+}
+
+// open finds or makes the session and shows what was said in it.
+func (ch *chat) open(ctx context.Context) error {
+	ch.lostCh, ch.done, ch.entries = make(chan error, 1), make(chan func(), 16), make(chan chatEntry)
+	ch.screen = screen{w: ch.out, size: ch.size}
+	if ch.session == "" {
+		return ch.begin(ctx)
+	}
+	id, err := session(ctx, ch.client, ch.session)
+	if err != nil {
+		return err
+	}
+	doc, err := ch.client.GetSession(ctx, id)
+	if err != nil {
+		return err
+	}
+	ch.adopt(doc)
+	for _, m := range doc.Messages {
+		switch m.Message.Role {
+		case holdfast.RoleUser:
+			ch.said(m.Message.Content)
+		case holdfast.RoleAssistant:
+			ch.speak(m.AgentName)
+			ch.write(m.Message.Content)
+			ch.endText()
+			for _, tc := range m.Message.ToolCalls {
+				ch.tools = append(ch.tools, &chatTool{call: tc})
+			}
+		case holdfast.RoleTool:
+			ch.toolDone(m.Message.ToolCallID, m.Message.Content, m.Message.IsError)
+		}
+	}
+	for _, p := range doc.Pending {
+		ev := &holdfast.ToolCallConfirmationEvent{ToolCall: p.ToolCall, Reason: p.Reason, ExpiresAt: p.ExpiresAt}
+		ch.pending = append(ch.pending, ev)
+	}
+	return nil
+}
+
+// begin makes a new session.
+func (ch *chat) begin(ctx context.Context) error {
+	if ch.agent == "" {
+		list, err := ch.client.GetAgents(ctx)
+		if err != nil {
+			return err
+		}
+		if len(list) != 1 {
+			var names []string
+			for _, a := range list {
+				names = append(names, a.Name)
+			}
+			return &exitError{exitUsage, fmt.Errorf("name one of the server's agents: holdfast chat AGENT\nthere are: %s", strings.Join(names, ", "))}
+		}
+		ch.agent = list[0].Name
+	}
+	doc, err := ch.client.CreateSession(ctx, client.NewSession{Agent: ch.agent, ToolsApproved: ch.approved})
+	if err != nil {
+		return err
+	}
+	ch.adopt(doc)
+	rt, err := client.NewRemoteRuntime(ch.client, client.WithRemoteAgentFilename(ch.agent), client.WithRemoteCurrentAgent(ch.agentName))
+	if err != nil {
+		return err
+	}
+	if text := strings.TrimSpace(rt.CurrentAgent().WelcomeMessage()); text != "" {
+		ch.write(text)
+		ch.endText()
+	}
+	return nil
+}
+
+// adopt makes a session the one that is shown.
+func (ch *chat) adopt(doc *client.Document) {
+	ch.session, ch.after, ch.title = doc.ID, doc.Seq, doc.Title
+	ch.agent = cmp.Or(ch.agent, doc.Agent)
+	ch.run, ch.running, ch.began = doc.Run, doc.Run != "", time.Now()
+	ch.cost, ch.tokens = doc.Cost, doc.InputTokens+doc.OutputTokens
+	ch.pending, ch.limit, ch.auth, ch.tools, ch.queue, ch.partial, ch.flushed, ch.speaker = nil, nil, nil, nil, nil, "", 0, ""
+	ch.add(ch.style.dim(fmt.Sprintf("holdfast · %s · %s · session %s · /help", strings.TrimSuffix(clean(ch.agent), ".yaml"), ch.where, doc.ID)))
+}
+
+// follow reads the session until it is told to stop.
+func (ch *chat) follow(ctx context.Context) {
+	ctx, ch.cancelRun = context.WithCancel(ctx)
+	id, after := ch.session, ch.after
+	go func() {
+		for e, err := range ch.client.Events(ctx, id, after) {
+			select {
+			case ch.entries <- chatEntry{id, e, err}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+}
+
+// loop runs the chat until the user leaves.
+func (ch *chat) loop(ctx context.Context, keys <-chan []byte) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ch.follow(ctx)
+	tick := time.NewTicker(120 * time.Millisecond)
+	defer tick.Stop()
+	ch.repaint()
+	for !ch.over {
+		select {
+		case <-ctx.Done():
+			ch.screen.leave()
+			return &exitError{exitCanceled, nil}
+		case data, ok := <-keys:
+			if !ok {
+				ch.over = true
+				break
+			}
+			for _, k := range ch.keys.feed(data) {
+				ch.press(ctx, k)
+			}
+		case e := <-ch.entries:
+			if err := ch.take(e); err != nil {
+				ch.screen.leave()
+				return err
+			}
+			if ch.more() {
+				continue // what comes together is painted together
+			}
+		case err := <-ch.lostCh:
+			ch.away = true
+			_ = err // the reason is that of a network; the user sees that it is being mended
+		case fn := <-ch.done:
+			fn()
+		case <-tick.C:
+			if !ch.running && !ch.away {
+				continue
+			}
+			ch.frame++
+		}
+		ch.repaint()
+		if ch.screen.err != nil {
+			return ch.screen.err
+		}
+	}
+	ch.screen.leave()
+	return nil
+}
+
+// more takes one more event if there is one.
+func (ch *chat) more() bool {
+	select {
+	case e := <-ch.entries:
+		if err := ch.take(e); err != nil {
+			ch.fail(err)
+		}
+		return ch.more()
+	default:
+		return false
+	}
+}
+
+// beside makes a request without holding up the screen. then is called by the loop.
+func (ch *chat) beside(ctx context.Context, request func(context.Context) error, then func(error)) {
+	done := ch.done
+	go func() {
+		err := request(ctx)
+		select {
+		case done <- func() { then(err) }:
+		case <-ctx.Done():
+		}
+	}()
+}
+
+// orFail shows what went wrong.
+func (ch *chat) orFail(err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		ch.fail(err)
+	}
+}
+
+func (ch *chat) fail(err error) {
+	err, _ = explain(err)
+	ch.endText()
+	for line := range strings.SplitSeq(clean(err.Error()), "\n") {
+		ch.add(ch.style.red("✗ " + line))
+	}
+}
+
+// add puts lines into the text.
+func (ch *chat) add(lines ...string) { ch.finished = append(ch.finished, lines...) }
+
+// columns is how wide lines may be.
+func (ch *chat) columns() int {
+	w, _ := ch.size()
+	return max(20, w-1) // a full line would wrap on some terminals
+}
+
+// fold cuts a line that has looks of its own to the width of the terminal.
+func (ch *chat) fold(s string) string {
+	most := ch.columns()
+	if textWidth(s) <= most {
+		return s
+	}
+	var b strings.Builder
+	n := 0
+	for i := 0; i < len(s); {
+		if s[i] == 0x1b {
+			l := escapeLen(s[i:])
+			b.WriteString(s[i : i+l])
+			i += l
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if n += runeWidth(r); n > most-1 {
+			break
+		}
+		b.WriteRune(r)
+		i += size
+	}
+	if ch.style.on {
+		return b.String() + "…\x1b[0m"
+	}
+	return b.String() + "…"
+}
+
+// paragraph puts a text into the text, line by line.
+func (ch *chat) paragraph(text, look, indent string) {
+	for line := range strings.SplitSeq(clean(text), "\n") {
+		ch.add(wrap([]span{{indent + line, look}}, ch.columns(), indent, ch.style.on)...)
+	}
+}
