@@ -466,7 +466,7 @@ func (d *drive) finishRun(ctx context.Context) error {
 // team returns the files and the agent that the innermost thread runs. The
 // caller holds mu.
 func (d *drive) team() (*agent.Team, *agent.Agent, error) {
-	p, ok := d.s.Pinned[d.s.Run.Agent]
+	p, ok := d.s.fileOf(d.s.Run)
 	if !ok {
 		return nil, nil, holdfast.Errorf(holdfast.CodeInternal, "the log has no agent file %q", d.s.Run.Agent)
 	}

@@ -293,3 +293,24 @@ func TestTooLarge(t *testing.T) {
 	w.waitParked(s, events.WaitingIdle)
 	wantTalk(t, w.talk(s), "user: hello | assistant: ok, hello")
 }
+
+// A run keeps the file that it was accepted with, although the next one in the
+// queue has pinned a newer version; and so does a worker that takes it over.
+func TestEditDuringRun(t *testing.T) {
+	t.Parallel()
+	w, s := during(t)
+	old := w.say(s, "old too", "")
+	text := strings.ReplaceAll(strings.ReplaceAll(w.agents.file, "passed, ", "newly passed, "), "ok, ", "newly ok, ")
+	w.agents.edited.Store(&text)
+	w.say(s, "new", "")
+	st := w.state(s)
+	if st.Queue[0].Run != old.Run || st.Queue[0].File != st.Run.File || st.Queue[1].File == st.Run.File || len(st.Held) != 1 {
+		t.Fatalf("run %s, queue %+v, held %d", st.Run.File, st.Queue, len(st.Held))
+	}
+	w.agents.tools.open <- struct{}{}
+	w.waitParked(s, events.WaitingIdle)
+	wantTalk(t, w.talk(s), "user: one | assistant: I wait. | tool: open | assistant: passed, one | user: old too | assistant: ok, old too | user: new | assistant: newly ok, new")
+	if st = w.state(s); len(st.Held) != 0 {
+		t.Errorf("%d versions are held for nobody", len(st.Held))
+	}
+}

@@ -41,6 +41,8 @@ type State struct {
 
 	// Pinned is the newest version of every agent file that was used, by name.
 	Pinned map[string]Pinned
+	// Held are older versions that a run still needs, by SHA-256.
+	Held map[string]Pinned `json:",omitempty"`
 	// Conversation holds the messages of the session's own conversation, without
 	// those of sub-agents.
 	Conversation []holdfast.Message
@@ -81,6 +83,8 @@ type Queued struct {
 	Agent       string
 	AgentInFile string
 	Messages    []holdfast.Message
+	// File is the SHA-256 of its agent file.
+	File string
 }
 
 // Pinned is a version of an agent file.
@@ -94,8 +98,10 @@ type Run struct {
 	ID          string
 	Agent       string // file
 	AgentInFile string
-	StartSeq    uint64
-	Started     time.Time
+	// File is the SHA-256 of the version of Agent that the run works with.
+	File     string
+	StartSeq uint64
+	Started  time.Time
 	// Base is the length of the conversation when the run started, Before what
 	// stood for its beginning then.
 	Base     int
@@ -275,7 +281,7 @@ func (s *State) apply(e *events.Envelope, ev holdfast.Event) error {
 	case *holdfast.CommandRefusedEvent:
 		s.Commands[ev.Command] = Settled{Hash: ev.Hash, Seq: e.Seq, Code: ev.Code, Message: ev.Message}
 	case *holdfast.AgentPinnedEvent:
-		s.Pinned[ev.Agent] = Pinned{SHA256: ev.SHA256, Source: ev.Source}
+		s.pin(ev.Agent, Pinned{SHA256: ev.SHA256, Source: ev.Source})
 	case *holdfast.ToolStateEvent:
 		if s.Tool[ev.Toolset] == nil {
 			s.Tool[ev.Toolset] = map[string]json.RawMessage{}
@@ -334,6 +340,7 @@ func (s *State) detach() {
 		s.Conversation = s.Conversation[:n:n]
 	}
 	s.LastRun, s.Run = s.Run.ID, nil
+	s.Held = nil
 }
 
 // applyRun changes the state by an event of a run.
@@ -349,17 +356,18 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 			s.Run.Steer = append(s.Run.Steer, ev.Messages...)
 			return
 		}
-		q := &Queued{Run: ev.Run, Agent: ev.Agent, AgentInFile: ev.AgentInFile, Messages: ev.Messages}
+		q := &Queued{Run: ev.Run, Agent: ev.Agent, AgentInFile: ev.AgentInFile, Messages: ev.Messages, File: s.Pinned[ev.Agent].SHA256}
 		if ev.Mode == events.ModeInterrupt || ev.Mode == events.ModeRollback {
 			s.Queue = append([]*Queued{q}, s.Queue...)
 		} else {
 			s.Queue = append(s.Queue, q)
 		}
 	case *holdfast.RunStartedEvent:
+		file := s.queuedFile(ev.Run, ev.Agent)
 		s.unqueue(ev.Run)
 		s.Run = &Run{
 			ID: ev.Run, Agent: ev.Agent, AgentInFile: ev.AgentInFile, StartSeq: e.Seq, Started: e.Time,
-			Base: len(s.Conversation), Before: s.summary(nil), Decided: map[string]string{},
+			Base: len(s.Conversation), Before: s.summary(nil), Decided: map[string]string{}, File: file,
 		}
 		s.LastAgent, s.LastAgentInFile = ev.Agent, ev.AgentInFile
 	case *holdfast.RunCanceledEvent:
@@ -381,6 +389,7 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 			}
 			s.LastRun, s.Run = ev.Run, nil
 		}
+		s.release()
 	case *holdfast.UserMessageEvent:
 		m := holdfast.Message{Role: holdfast.RoleUser, Content: ev.Message, Parts: ev.Parts, CreatedAt: e.Time}
 		s.Conversation = append(s.Conversation, m)

@@ -289,6 +289,7 @@ func (w *world) state(ref holdfast.SessionRef) *runtime.State {
 // the toolset effects for every MCP server.
 type testAgents struct {
 	file   string
+	edited atomic.Pointer[string] // instead of file, from a moment on
 	tools  *effects
 	memory *tooltest.MemoryMap
 }
@@ -296,6 +297,9 @@ type testAgents struct {
 func (a *testAgents) Load(_ context.Context, _, ref string) (string, string, error) {
 	if ref != "agent" {
 		return "", "", holdfast.Errorf(holdfast.CodeNotFound, "no agent %q; there is: agent", ref)
+	}
+	if text := a.edited.Load(); text != nil {
+		return "agent.yaml", *text, nil
 	}
 	return "agent.yaml", a.file, nil
 }
