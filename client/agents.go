@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -24,19 +25,28 @@ type Agent struct {
 
 // GetAgents returns the agent files by name.
 func (c *Client) GetAgents(ctx context.Context) ([]Agent, error) {
-	var list struct {
-		Agents []Agent `json:"agents"`
+	var all []Agent
+	query := url.Values{}
+	for {
+		var page struct {
+			Agents []Agent `json:"agents"`
+			Next   string  `json:"next"`
+		}
+		if err := c.do(ctx, "GET", path("v1", "agents"), query, nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Agents...)
+		if page.Next == "" || len(page.Agents) == 0 {
+			return all, nil
+		}
+		query.Set("cursor", page.Next)
 	}
-	if err := c.do(ctx, "GET", path("v1", "agents"), nil, nil, &list); err != nil {
-		return nil, err
-	}
-	return list.Agents, nil
 }
 
 // GetAgent returns an agent file as JSON, its agents as an object by name.
 func (c *Client) GetAgent(ctx context.Context, name string) (json.RawMessage, error) {
 	var doc json.RawMessage
-	if err := c.do(ctx, "GET", path("v1", "agents", name), nil, nil, &doc); err != nil {
+	if err := c.do(ctx, "GET", path("api", "agents", name), nil, nil, &doc); err != nil {
 		return nil, err
 	}
 	return doc, nil

@@ -135,14 +135,10 @@ func (a *API) agentRoutes(api huma.API) {
 	put := op("put-agent", http.MethodPut, "/v1/agents/{name}", "Store an agent",
 		"Makes a new version of the file. Runs that are active keep the version that they started with. The same file again makes no version. "+
 			"A file that cannot be used is refused with all its problems, line and column.", http.StatusPreconditionFailed, tooLarge, http.StatusNotImplemented)
-	put.RequestBody = agentFileBody()
 	huma.Register(api, put, a.putAgentV1)
 	patch := op("edit-agent", http.MethodPatch, "/v1/agents/{name}", "Edit an agent",
 		"Merges a JSON merge patch (RFC 7396) into the file; comments and anchors stay where they can. An edit of a file of the deployment makes the tenant's own.",
 		http.StatusNotFound, http.StatusPreconditionFailed, tooLarge, http.StatusNotImplemented)
-	patch.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
-		"application/merge-patch+json": {Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}},
-	}}
 	huma.Register(api, patch, a.editAgentV1)
 	del := op("delete-agent", http.MethodDelete, "/v1/agents/{name}", "Delete an agent",
 		"Deletes the tenant's file; its versions stay, and a file of the deployment with the same name shows again.",
@@ -153,7 +149,6 @@ func (a *API) agentRoutes(api huma.API) {
 		"Newest first. Get one with GET /v1/agents/NAME@3, run it as agent NAME@3. A file of the deployment has none.", http.StatusNotFound), a.agentVersionsV1)
 	check := op("check-agent", http.MethodPost, "/v1/agents/check", "Check an agent",
 		"Reads a file and says what is wrong with it. Stores nothing.", tooLarge)
-	check.RequestBody = agentFileBody()
 	huma.Register(api, check, a.checkAgentV1)
 	huma.Register(api, op("make-agent", http.MethodPost, "/v1/agents", "Have an agent written",
 		"A model writes an agent file after a description.", http.StatusConflict, tooLarge, http.StatusNotImplemented, http.StatusBadGateway), a.makeAgentV1)
@@ -167,6 +162,14 @@ func (a *API) agentRoutes(api huma.API) {
 		Content:     map[string]*huma.MediaType{"application/zip": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
 	}}
 	huma.Register(api, zip, a.exportAgentsV1)
+	// What a body may be is described afterwards: the handlers read it, huma does
+	// not.
+	paths := api.OpenAPI().Paths
+	paths["/v1/agents/{name}"].Put.RequestBody = agentFileBody()
+	paths["/v1/agents/check"].Post.RequestBody = agentFileBody()
+	paths["/v1/agents/{name}"].Patch.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+		"application/merge-patch+json": {Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}},
+	}}
 }
 
 func (a *API) listAgentsV1(ctx context.Context, in *struct {

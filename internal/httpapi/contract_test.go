@@ -1,0 +1,271 @@
+package httpapi_test
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/httpapi"
+	"github.com/holdfast-run/holdfast/internal/ociregistry"
+)
+
+// registryOf is the client of registries as the API wants it.
+type registryOf struct{ *ociregistry.Client }
+
+func (r registryOf) Pull(ctx context.Context, reference string, login httpapi.Login) ([]byte, string, error) {
+	p, err := r.Client.Pull(ctx, reference, ociregistry.Credential(login))
+	return p.Source, p.Reference, err
+}
+
+func (r registryOf) Push(ctx context.Context, reference, name string, source []byte, login httpapi.Login) (string, error) {
+	return r.Client.Push(ctx, reference, name, source, ociregistry.Credential(login))
+}
+
+// answers is a model that says the same to each request, one answer after the
+// other, and the last one again.
+func answers(list ...string) func(ctx context.Context, tenantID, prompt string) (agent.Composed, error) {
+	return func(ctx context.Context, _, prompt string) (agent.Composed, error) {
+		n := 0
+		ask := func(context.Context, []holdfast.Message) (string, error) {
+			text := list[min(n, len(list)-1)]
+			n++
+			return text, nil
+		}
+		return agent.Compose(ctx, ask, prompt, []string{"scripted/demo"}, agent.Options{})
+	}
+}
+
+// bigBody is more than the API of these tests takes.
+const (
+	contractMaxBody = 96 << 10
+	bigBody         = "\x00big"
+)
+
+// contractWorld is an API that offers everything, and a registry.
+func contractWorld(t *testing.T) (w *world, reg string) {
+	t.Helper()
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	srv := httptest.NewServer(registry.New(registry.Logger(stdlog.New(io.Discard, "", 0))))
+	t.Cleanup(srv.Close)
+	w = newWorld(t, func(c *httpapi.Config) {
+		c.MaxBody, c.HostFiles = contractMaxBody, true
+		c.Registry = registryOf{ociregistry.New(ociregistry.Options{})}
+		c.MakeAgent = answers("Here:\n```yaml\nagents: {}\n```", "```yaml\n# name: Trip-Planner\nversion: \"2\"\nagents:\n  root:\n    model: scripted/demo\n    description: Plans trips.\n```\n")
+	})
+	return w, strings.TrimPrefix(srv.URL, "http://")
+}
+
+// Every route of the contract, on both mounts: what succeeds, what is malformed,
+// what is not there, what contradicts, what is too large.
+func TestContract(t *testing.T) {
+	host := filepath.Join(t.TempDir(), "host.yaml")
+	if err := os.WriteFile(host, []byte("# mine\nagents:\n  root:\n    model: scripted/demo\n    description: From the host.\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const hello = `[{"role":"user","content":"hello"}]`
+	for _, mount := range []string{"/api", "/v2/api"} {
+		t.Run(strings.ReplaceAll(strings.Trim(mount, "/"), "/", "-"), func(t *testing.T) {
+			w, reg := contractWorld(t)
+			for _, c := range []struct {
+				method, path, body string
+				status             int
+				has                string // members of the answer, or of the first element of a list; else its code
+			}{
+				{"GET", "/ping", "", 200, "status"},
+				{"GET", "/desktop/token", "", 200, "token"},
+
+				{"GET", "/agents", "", 200, "name description multi"},
+				{"GET", "/agents/team", "", 200, "agents"},
+				{"GET", "/agents/team.yaml", "", 200, "agents"},
+				{"GET", "/agents/pirate.yaml", "", 200, "agents"}, // what older clients ask for
+				{"GET", "/agents/nobody", "", 404, "not_found"},
+				{"GET", "/agents/broken", "", 400, "invalid"},
+				{"GET", "/agents/a%2Fb", "", 400, "invalid"},
+
+				{"POST", "/agents/config", `{"filename":"new","model":"scripted/demo","description":"d","instruction":"i"}`, 200, "filepath"},
+				{"POST", "/agents/config", `{"filename":"new.yaml","model":"scripted/demo","description":"d","instruction":"i"}`, 200, "filepath"}, // once more
+				{"POST", "/agents/config", `{"filename":"new.yaml","model":"scripted/demo","description":"other","instruction":"i"}`, 409, "conflict"},
+				{"POST", "/agents/config", `{"filename":"demo","model":"scripted/demo","description":"d","instruction":"i"}`, 409, "conflict"},
+				{"POST", "/agents/config", `{"filename":"n2","model":"scripted/demo","description":"d"}`, 400, "invalid"},
+				{"POST", "/agents/config", `{"filename":"n2","model":"nothing","description":"d","instruction":"i"}`, 400, "invalid"},
+				{"POST", "/agents/config", `{"filename":"a b","model":"scripted/demo","description":"d","instruction":"i"}`, 400, "invalid"},
+				{"POST", "/agents/config", `{`, 400, "invalid"},
+				{"POST", "/agents/config", bigBody, 413, "too_large"},
+				{"GET", "/agents/new", "", 200, "agents"},
+
+				{"PUT", "/agents/config", `{"filename":"new","agent_config":{"agents":{"root":{"description":"edited"}}}}`, 200, "message path config"},
+				{"PUT", "/agents/config", `{"filename":"/agents/new.yaml","agent_config":{"agents":[{"Name":"root","description":"again"}]}}`, 200, "message path config"},
+				{"PUT", "/agents/config", `{"filename":"demo","agent_config":{"metadata":{"author":"me"}}}`, 200, "message path config"},
+				{"PUT", "/agents/config", `{"filename":"new"}`, 400, "invalid"},
+				{"PUT", "/agents/config", `{"agent_config":{}}`, 400, "invalid"},
+				{"PUT", "/agents/config", `{"filename":"new","agent_config":{"agents":{"root":{"modle":"x"}}}}`, 400, "invalid"},
+				{"PUT", "/agents/config", `{"filename":"nobody","agent_config":{}}`, 404, "not_found"},
+				{"PUT", "/agents/config", bigBody, 413, "too_large"},
+
+				{"POST", "/agents", `{"prompt":"plan my trips"}`, 200, "path out"},
+				{"GET", "/agents/trip-planner.yaml", "", 200, "agents"},
+				{"POST", "/agents", `{"prompt":"plan my trips"}`, 200, "path out"},
+				{"GET", "/agents/trip-planner-2.yaml", "", 404, "not_found"}, // the very same file is no second one
+				{"POST", "/agents", `{"prompt":" "}`, 400, "invalid"},
+				{"POST", "/agents", `[]`, 400, "invalid"},
+				{"POST", "/agents", bigBody, 413, "too_large"},
+
+				{"POST", "/agents/import", `{"file_path":"` + host + `"}`, 200, "originalPath targetPath description"},
+				{"POST", "/agents/import", `{"file_path":"C:\\x\\sent.yaml","content":"agents: {root: {model: scripted/demo}}"}`, 200, "originalPath targetPath description"},
+				{"GET", "/agents/sent", "", 200, "agents"},
+				{"POST", "/agents/import", `{"file_path":"` + filepath.Dir(host) + `/nobody.yaml"}`, 404, "not_found"},
+				{"POST", "/agents/import", `{"file_path":"` + filepath.Dir(host) + `"}`, 400, "invalid"},
+				{"POST", "/agents/import", `{"file_path":"x.yaml","content":"agents: 5"}`, 400, "invalid"},
+				{"POST", "/agents/import", `{}`, 400, "invalid"},
+				{"POST", "/agents/import", bigBody, 413, "too_large"},
+
+				{"POST", "/agents/export", "", 200, "zipPath zipFile zipDirectory agentsDir createdAt"},
+				{"GET", "/agents/export/other.zip", "", 404, "not_found"},
+
+				{"POST", "/agents/push", `{"filepath":"new.yaml","tag":"` + reg + `/acme/new:1"}`, 200, "filepath tag digest"},
+				{"POST", "/agents/push", `{"filepath":"nobody.yaml","tag":"` + reg + `/acme/new:1"}`, 404, "not_found"},
+				{"POST", "/agents/push", `{"filepath":"new.yaml","tag":"NOT A TAG"}`, 400, "invalid"},
+				{"POST", "/agents/push", `{"filepath":"new.yaml"}`, 400, "invalid"},
+				{"POST", "/agents/push", `{"filepath":"new.yaml","tag":"127.0.0.1:1/a/b:c"}`, 502, "upstream"},
+				{"POST", "/agents/push", bigBody, 413, "too_large"},
+				{"POST", "/agents/pull", `{"name":"` + reg + `/acme/new:1"}`, 200, "name description"},
+				{"POST", "/agents/pull", `{"name":"` + reg + `/acme/nobody"}`, 502, "upstream"},
+				{"POST", "/agents/pull", `{"name":"::"}`, 400, "invalid"},
+				{"POST", "/agents/pull", `{}`, 400, "invalid"},
+				{"POST", "/agents/pull", bigBody, 413, "too_large"},
+
+				{"DELETE", "/agents", `{"file_path":"new.yaml"}`, 200, "filePath"},
+				{"DELETE", "/agents", `{"file_path":"new.yaml"}`, 404, "not_found"},
+				{"DELETE", "/agents", `{"file_path":"team.yaml"}`, 403, "forbidden"},
+				{"DELETE", "/agents", `{}`, 400, "invalid"},
+				{"DELETE", "/agents", bigBody, 413, "too_large"},
+				{"DELETE", "/agents", `{"file_path":"demo.yaml"}`, 200, "filePath"}, // the tenant's own; the deployment's shows again
+				{"GET", "/agents/demo", "", 200, "agents"},
+
+				{"GET", "/sessions", "", 200, ""},
+				{"POST", "/sessions", `null`, 200, "id title messages created_at tools_approved SendUserMessage input_tokens output_tokens cost"},
+				{"POST", "/sessions", `{"tools_approved":true,"what":"ever"}`, 200, "id"},
+				{"POST", "/sessions", `[1]`, 400, "invalid"},
+				{"POST", "/sessions", bigBody, 413, "too_large"},
+				{"POST", "/sessions/s1/agent/demo", hello, 200, "data: {"},
+				{"POST", "/sessions/s1/agent/demo/root", `{"messages":` + hello + `}`, 200, "data: {"},
+				{"POST", "/sessions/s1/agent/nobody", hello, 404, "not_found"},
+				{"POST", "/sessions/s1/agent/demo/nobody", hello, 404, "not_found"},
+				{"POST", "/sessions/s1/agent/broken", hello, 400, "invalid"},
+				{"POST", "/sessions/s1/agent/demo", `{}`, 400, "invalid"},
+				{"POST", "/sessions/s1/agent/demo", bigBody, 413, "too_large"},
+				{"POST", "/sessions/not%20an%20id/agent/demo", hello, 400, "invalid"},
+				{"GET", "/sessions/s1", "", 200, "id title messages created_at tools_approved input_tokens output_tokens"},
+				{"GET", "/sessions/nobody", "", 404, "not_found"},
+				{"GET", "/sessions", "", 200, "id title created_at num_messages input_tokens output_tokens most_recent_agent_filename"},
+				{"POST", "/sessions/s1/resume", `{"confirmation":"approve"}`, 409, "conflict"},
+				{"POST", "/sessions/s1/resume", `{"confirmation":"yes"}`, 400, "invalid"},
+				{"POST", "/sessions/nobody/resume", `{"confirmation":"approve"}`, 404, "not_found"},
+				{"POST", "/sessions/s1/resume", bigBody, 413, "too_large"},
+				{"DELETE", "/sessions/s1", "", 200, "message"},
+				{"DELETE", "/sessions/s1", "", 404, "not_found"},
+				{"POST", "/sessions/s1/agent/demo", hello, 410, "gone"},
+				{"GET", "/nothing", "", 404, "not_found"},
+			} {
+				if c.body == bigBody {
+					c.body = `"` + strings.Repeat("x", contractMaxBody) + `"`
+				}
+				st, body := w.call(c.method, mount+c.path, c.body)
+				name := fmt.Sprintf("%s %s %.80s", c.method, mount+c.path, c.body)
+				if st != c.status {
+					t.Errorf("%s: %d %.300s; want %d", name, st, body, c.status)
+					continue
+				}
+				switch {
+				case st != 200:
+					var e struct{ Error, Message, Code string }
+					if err := json.Unmarshal([]byte(body), &e); err != nil || e.Error == "" || e.Message != e.Error || e.Code != c.has {
+						t.Errorf("%s: %s; want error, message and code %s (%v)", name, body, c.has, err)
+					}
+				case strings.HasPrefix(c.has, "data"):
+					if !strings.Contains(body, c.has) {
+						t.Errorf("%s: no event in %.200s", name, body)
+					}
+				default:
+					hasMembers(t, name, body, strings.Fields(c.has))
+				}
+			}
+		})
+	}
+}
+
+// hasMembers checks that an object, or the first of a list, has members.
+func hasMembers(t *testing.T, name, body string, members []string) {
+	t.Helper()
+	object := map[string]json.RawMessage{}
+	err := json.Unmarshal([]byte(body), &object)
+	if strings.HasPrefix(body, "[") {
+		var list []map[string]json.RawMessage
+		if err = json.Unmarshal([]byte(body), &list); len(list) > 0 {
+			object = list[0]
+		}
+	}
+	if err != nil {
+		t.Errorf("%s: %v in %s", name, err, body)
+	}
+	for _, m := range members {
+		if object[m] == nil || string(object[m]) == "null" {
+			t.Errorf("%s: no member %s in %s", name, m, body)
+		}
+	}
+}
+
+func TestExport(t *testing.T) {
+	w, _ := contractWorld(t)
+	w.mustCall("PUT", "/v1/agents/mine", "agents: {root: {model: scripted/demo}} # mine\n", nil)
+	var where struct{ ZipPath string }
+	w.mustCall("POST", "/api/agents/export", "", &where)
+	for _, get := range []func() (int, string){
+		func() (int, string) { return w.call("GET", where.ZipPath, "") },
+		func() (int, string) { return w.call("POST", "/v2/api/agents/export", "", "Accept", "application/zip") },
+		func() (int, string) { return w.call("GET", "/v1/agents.zip", "") },
+	} {
+		st, body := get()
+		z, err := zip.NewReader(bytes.NewReader([]byte(body)), int64(len(body)))
+		if st != 200 || err != nil {
+			t.Fatalf("%d %v %.100s", st, err, body)
+		}
+		var names []string
+		for _, f := range z.File {
+			names = append(names, f.Name)
+		}
+		if got := fmt.Sprint(names); got != "[broken.yaml demo.yaml mine.yaml team.yaml]" {
+			t.Errorf("files %s", got)
+		}
+		f, err := z.Open("mine.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(f); err != nil || string(text) != "agents: {root: {model: scripted/demo}} # mine\n" {
+			t.Errorf("mine.yaml: %q, %v", text, err)
+		}
+	}
+}
+
+// A deployment reads no files of its own machine unless it may.
+func TestHostFiles(t *testing.T) {
+	w := newWorld(t)
+	st, body := w.call("POST", "/api/agents/import", `{"file_path":"/etc/passwd"}`)
+	if st != 400 || !strings.Contains(body, "reads no files of its own machine") {
+		t.Errorf("%d %s", st, body)
+	}
+	w.mustCall("POST", "/api/agents/import", `{"file_path":"/x/sent.yaml","content":"agents: {root: {model: scripted/demo}}"}`, nil)
+}
