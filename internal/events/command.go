@@ -76,7 +76,10 @@ type RunBody struct {
 // ScheduleBody is the body of a run that is to be queued at a later time.
 type ScheduleBody struct {
 	RunBody
-	At time.Time `json:"at"`
+	At time.Time `json:"at,omitzero"`
+	// Delay, a duration such as 10m, counts from the time of the command; At is then
+	// not set. A request that comes again with the same id is so the same request.
+	Delay string `json:"delay,omitempty"`
 }
 
 // DecideBody is the body of a decision on a tool call.

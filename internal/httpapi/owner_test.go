@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
@@ -90,6 +91,7 @@ type played struct {
 	said    []string // by the user
 	active  string   // run
 	last    string   // run
+	later   []string // runs that are scheduled
 	steps   []step
 	queue   []queuedRun
 	waiting *holdfast.ToolCall
@@ -235,6 +237,19 @@ func (p *played) effect(c events.Command) (evs []holdfast.Event, run string, err
 		}
 		p.queue = append(p.queue, queuedRun{b.Run, b.Agent, msgs})
 		return []holdfast.Event{&holdfast.RunQueuedEvent{Run: b.Run, Command: c.ID, Agent: b.Agent, Messages: msgs}}, b.Run, nil
+	case events.KindSchedule:
+		var b events.ScheduleBody
+		if err := json.Unmarshal(c.Body, &b); err != nil {
+			return nil, "", err
+		}
+		if d, err := time.ParseDuration(b.Delay); err == nil {
+			b.At = c.Time.Add(d)
+		}
+		p.later = append(p.later, b.Run)
+		return []holdfast.Event{
+			&holdfast.RunScheduledEvent{Run: b.Run, Command: c.ID, Timer: "t-" + b.Run, At: b.At, Agent: b.Agent, Messages: b.Messages},
+			&holdfast.TimerSetEvent{Timer: "t-" + b.Run, At: b.At, Kind: events.TimerRun},
+		}, b.Run, nil
 	case events.KindDecide:
 		var b events.DecideBody
 		if err := json.Unmarshal(c.Body, &b); err != nil {
@@ -265,6 +280,12 @@ func (p *played) effect(c events.Command) (evs []holdfast.Event, run string, err
 		var b events.CancelBody
 		if err := json.Unmarshal(c.Body, &b); err != nil {
 			return nil, "", err
+		}
+		if i := slices.Index(p.later, b.Run); i >= 0 {
+			p.later = slices.Delete(p.later, i, i+1)
+			return []holdfast.Event{
+				&holdfast.TimerFiredEvent{Timer: "t-" + b.Run, Canceled: true}, &holdfast.RunFinishedEvent{Run: b.Run, Reason: "canceled"},
+			}, b.Run, nil
 		}
 		if p.active == "" || b.Run != "" && b.Run != p.active {
 			return nil, "", holdfast.Errorf(holdfast.CodeConflict, "there is no active run to cancel")

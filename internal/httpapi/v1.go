@@ -102,6 +102,8 @@ func (a *API) v1(mux *http.ServeMux) {
 	a.runRoutes(api)
 	a.agentRoutes(api)
 	a.eventRoutes(mux, api)
+	a.scheduledRoutes(api)
+	a.copyRoutes(mux, api)
 	open(api.OpenAPI())
 	// The document is made once and never changes.
 	a.spec = sync.OnceValues(api.OpenAPI().YAML)
@@ -166,7 +168,7 @@ type KeyHeader struct {
 // requests are the schemas of bodies that are sent to us: in them a member that
 // is not known is a mistake. Answers may get new members at any time.
 var requests = []string{
-	"NewSession", "NewRun", "Decision", "Continuation", "MessageIn", "ContentPart", "ImageURL",
+	"NewSession", "NewRun", "NewMessage", "Decision", "Continuation", "MessageIn", "ContentPart", "ImageURL",
 	"NewAgent", "AgentPull", "AgentPush",
 }
 

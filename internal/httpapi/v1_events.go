@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -21,7 +22,7 @@ func (a *API) eventRoutes(mux *http.ServeMux, api huma.API) {
 	mux.HandleFunc("GET /v1/sessions/{id}/events", a.events)
 	mux.HandleFunc("GET /v1/sessions/{id}/events/{seq}", a.oneEvent)
 	mux.HandleFunc("GET /v1/sessions/{id}/tool-calls/{call}/output", a.toolOutput)
-	str, num, boolean := &huma.Schema{Type: "string"}, &huma.Schema{Type: "integer", Format: "int64"}, &huma.Schema{Type: "boolean"}
+	str, num := &huma.Schema{Type: "string"}, &huma.Schema{Type: "integer", Format: "int64"}
 	event := &huma.Schema{
 		Type: "object", AdditionalProperties: true, Required: []string{"type", "seq", "time"},
 		Description: "One event. Types and members are added over time; pass over what you do not know.",
@@ -53,13 +54,13 @@ func (a *API) eventRoutes(mux *http.ServeMux, api huma.API) {
 		"All events behind a cursor, in order and without a gap, and then those to come, as server-sent events (id is the sequence number, data the event) or, with Accept: application/x-ndjson, as JSON lines (an empty line says that the stream is alive). "+
 			"A stream that breaks off goes on with Last-Event-ID, or after, set to the last sequence number that was read. A cursor beyond the end of the session is answered with 410.",
 		map[string]*huma.MediaType{typeSSE: {Schema: ref}, typeNDJSON: {Schema: ref}},
-		[]*huma.Param{
+		append([]*huma.Param{
 			session,
 			param("after", "query", "Sequence number of the last event that is not wanted. Default 0: from the beginning.", num),
 			param("until", "query", "Where the stream ends: run (when the next run has finished), idle (when the session waits for somebody and nothing runs, at once if it does so now), or the id of a run (when it has finished, at the latest when the session is idle). Default: never.", str),
-			param("wait", "query", "false ends the stream with the event that is the newest one now.", boolean),
+			param("wait", "query", "false ends the stream with the event that is the newest one now. A duration such as 30s, at most 10m, is a long poll: the stream ends when it has given out what there is, and waits so long for the first event. Default: true.", str),
 			param("Last-Event-ID", "header", "As after, and wins over it: browsers send it when they reconnect.", num),
-		}, http.StatusNotFound, http.StatusGone)
+		}, replayParams(param)...), http.StatusNotFound, http.StatusGone)
 	add("get-event", "/v1/sessions/{id}/events/{seq}", "Get an event", "One event, whole.",
 		map[string]*huma.MediaType{"application/json": {Schema: ref}},
 		[]*huma.Param{session, param("seq", "path", "Sequence number of the event.", num)}, http.StatusNotFound, http.StatusGone)
@@ -74,6 +75,7 @@ type eventQuery struct {
 	until string
 	wait  bool
 	lines bool // JSON lines instead of server-sent events
+	replay
 }
 
 func parseEventQuery(r *http.Request) (q eventQuery, err error) {
@@ -89,12 +91,15 @@ func parseEventQuery(r *http.Request) (q eventQuery, err error) {
 				err = holdfast.ValidateID("until", v)
 			}
 		case "wait":
-			q.wait, err = strconv.ParseBool(v)
+			q.wait, err = q.waitParam(v)
 		default:
-			err = errors.New("unknown query parameter")
+			var known bool
+			if known, err = q.replay.parse(name, v); !known {
+				err = errors.New("unknown query parameter")
+			}
 		}
 		if err != nil {
-			return q, holdfast.WrapError(holdfast.CodeInvalid, err, fmt.Sprintf("query %s=%q: want after (a number), until (run, idle or the id of a run), wait (true or false)", name, v))
+			return q, holdfast.WrapError(holdfast.CodeInvalid, err, fmt.Sprintf("query %s=%q: want after (a number), until (run, idle or the id of a run), wait (true, false or a duration), types (names), limit (1 to 100000), pace (original or a factor such as 2x), max_gap (a duration), position (true or false)", name, v))
 		}
 	}
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
@@ -123,6 +128,16 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var head uint64
+	if q.poll > 0 {
+		if err := a.checkCursor(ctx, ref, q.after); err != nil {
+			return err
+		}
+		if err := a.longPoll(ctx, ref, q.after, q.poll); err != nil {
+			return err
+		}
+		q.wait = false
+	}
 	if q.wait {
 		f, release, err := a.hub.open(ctx, ref)
 		if err != nil {
@@ -140,15 +155,28 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		q.wait = !over
+		head = max(f.headSeq(), q.after)
 	} else if err := a.checkCursor(ctx, ref, q.after); err != nil {
 		return err
 	}
-	out := &eventSink{lines: q.lines, until: q.until}
+	if head == 0 {
+		tail, err := events.ReadTail(ctx, a.cfg.Bus, a.cfg.Store, ref)
+		if err != nil {
+			return unavailable(err)
+		}
+		head = tail.Seq
+	}
+	stands(w, head)
+	out := &eventSink{lines: q.lines, until: q.until, replay: q.replay, gone: ctx.Done(), stop: a.hub.ctx.Done()}
 	contentType, beat := typeSSE, beatSSE
 	if q.lines {
 		contentType, beat = typeNDJSON, beatNDJSON
 	}
 	if out.wire, err = a.startWire(w, contentType, beat); err != nil {
+		a.logError(ctx, "a stream could not begin", err)
+		return nil
+	}
+	if err := out.begin(q.after, head, ref.Session); err != nil {
 		a.logError(ctx, "a stream could not begin", err)
 		return nil
 	}
@@ -192,16 +220,33 @@ type eventSink struct {
 	*wire
 	lines bool
 	until string
+	// gone is closed when the client has gone, stop when this process is to end.
+	gone, stop <-chan struct{}
+
+	replay replay
+	given  int       // events so far
+	before time.Time // of the event before in the log
+	due    time.Time // when that event had its turn
 }
 
 // event implements sink.
 func (s *eventSink) event(it *item) (done bool, err error) {
-	if s.lines {
+	wanted, err := s.turn(it)
+	switch {
+	case err != nil:
+		return false, err
+	case !wanted:
+	case s.lines:
 		// The line and the first of the two newlines behind it.
 		end := len(it.sse) - 1
 		err = s.write(it.sse[end-1-len(it.line) : end])
-	} else {
+	default:
 		err = s.write(it.sse)
+	}
+	if wanted {
+		if s.given++; s.given == s.replay.limit {
+			return true, err
+		}
 	}
 	switch it.typ {
 	case holdfast.TypeSessionDeleted:

@@ -82,36 +82,43 @@ func (a *API) startRun(ctx context.Context, in *struct {
 	Body NewRun
 },
 ) (*settledOut, error) {
-	q := runRequest{ref: in.ref(ctx), agentInFile: in.Body.AgentName, mode: in.Body.Mode, history: in.Body.History, key: in.Key}
-	fail := func(err error) (*settledOut, error) { return nil, a.respond(ctx, err) }
-	var err error
-	if q.messages, err = userMessages(in.Body.Messages); err != nil {
-		return fail(err)
-	}
-	if err := checkMode(q.mode); err != nil {
-		return fail(err)
-	}
-	if err := a.exists(ctx, q.ref); err != nil {
-		return fail(err)
-	}
-	name := in.Body.Agent
-	if name == "" {
-		if name, err = a.sessionAgent(ctx, q.ref); err != nil {
-			return fail(err)
-		}
-	}
-	info, err := a.usableAgent(ctx, name)
+	q, err := a.runRequest(ctx, in.ref(ctx), in.Key, in.Body)
 	if err != nil {
-		return fail(err)
+		return nil, a.respond(ctx, err)
 	}
-	q.agent = info.Name
 	c, run, err := q.command()
 	if err != nil {
-		return fail(err)
+		return nil, a.respond(ctx, err)
 	}
 	ans, err := a.request(ctx, c)
 	ans.Run = cmp.Or(ans.Run, run)
 	return a.settledV1(ctx, ans, q.ref, err)
+}
+
+// runRequest checks what a run is asked for.
+func (a *API) runRequest(ctx context.Context, ref holdfast.SessionRef, key string, n NewRun) (q runRequest, err error) {
+	q = runRequest{ref: ref, agentInFile: n.AgentName, mode: n.Mode, history: n.History, key: key}
+	if q.messages, err = userMessages(n.Messages); err != nil {
+		return q, err
+	}
+	if err := checkMode(q.mode); err != nil {
+		return q, err
+	}
+	if err := a.exists(ctx, q.ref); err != nil {
+		return q, err
+	}
+	name := n.Agent
+	if name == "" {
+		if name, err = a.sessionAgent(ctx, q.ref); err != nil {
+			return q, err
+		}
+	}
+	info, err := a.usableAgent(ctx, name)
+	if err != nil {
+		return q, err
+	}
+	q.agent = info.Name
+	return q, nil
 }
 
 // sessionAgent is the agent of runs that name none: that of the newest run. The

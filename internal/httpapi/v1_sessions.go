@@ -75,7 +75,7 @@ type RunDocument struct {
 	Run         string `json:"run"`
 	Agent       string `json:"agent" doc:"The agent file."`
 	AgentInFile string `json:"agent_name,omitempty" doc:"The agent that it started with."`
-	Status      string `json:"status" enum:"queued,running,finished"`
+	Status      string `json:"status" enum:"scheduled,queued,running,finished"`
 	Reason      string `json:"reason,omitempty" doc:"Why it finished: stop, error, canceled, rejected, max_iterations or rolled_back."`
 	FirstSeq    uint64 `json:"first_seq"`
 	LastSeq     uint64 `json:"last_seq" doc:"Its newest event."`

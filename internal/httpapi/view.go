@@ -25,6 +25,8 @@ type View struct {
 	Messages []ViewMessage
 	// Pending are the tool calls that wait for a decision, oldest first.
 	Pending []PendingCall
+	// Scheduled are the runs that are to begin later.
+	Scheduled []ScheduledRun
 	// Runs are all runs, in the order in which they were accepted.
 	Runs []RunView
 
@@ -66,7 +68,7 @@ type RunView struct {
 	Run         string
 	Agent       string
 	AgentInFile string
-	// Status is "queued", "running" or "finished"; Reason is why it finished.
+	// Status is "scheduled", "queued", "running" or "finished"; Reason is why it finished.
 	Status string
 	Reason string
 	// FirstSeq and LastSeq are its first event and its newest one.
@@ -176,6 +178,7 @@ func (v *View) Apply(e *events.Envelope) error {
 
 // applyRun folds what says how a run goes.
 func (v *View) applyRun(e *events.Envelope, ev holdfast.Event) {
+	v.applyScheduled(e, ev)
 	switch ev := ev.(type) {
 	case *holdfast.SessionCreatedEvent:
 		v.Created = ev

@@ -95,6 +95,14 @@ func (s *State) scheduled(run string) string {
 
 // acceptSchedule notes a run for later.
 func (s *State) acceptSchedule(c events.Command, b events.ScheduleBody) ([]holdfast.Event, string, error) {
+	if b.Delay != "" {
+		delay, err := time.ParseDuration(b.Delay)
+		if err != nil {
+			return nil, "", holdfast.WrapError(holdfast.CodeInvalid, err, "delay "+strconv.Quote(b.Delay)+": want a duration such as 10m")
+		}
+		// Counted from the request, which may have waited for an owner.
+		b.At = c.Time.Add(delay)
+	}
 	if b.At.IsZero() {
 		return nil, "", holdfast.Errorf(holdfast.CodeInvalid, "a scheduled run needs a time")
 	}
