@@ -37,7 +37,7 @@ type Client struct {
 	key     string
 	timeout time.Duration
 	idle    time.Duration
-	lostFn  func(session string, err error)
+	notice  func(Connection)
 }
 
 // Option configures a [Client].
@@ -59,13 +59,22 @@ func WithTimeout(d time.Duration) Option { return func(c *Client) { c.timeout = 
 // lost. The server says something at least every 10 s. Default 30 s.
 func WithIdleTimeout(d time.Duration) Option { return func(c *Client) { c.idle = d } }
 
-// WithReconnectNotice sets a function that is told of every connection of a
-// stream that was lost, before the client connects again: an interface may show
-// it. err is nil if the server ended the stream in order, as one does that is
-// restarted. It is called from whoever reads the stream and must not block.
-// Default: nobody is told.
-func WithReconnectNotice(fn func(session string, err error)) Option {
-	return func(c *Client) { c.lostFn = fn }
+// Connection is what becomes of the connection of a stream.
+type Connection struct {
+	Session string
+	// Up is false when the connection was lost, and true when it is there again.
+	Up bool
+	// Err is why it was lost; nil if the server ended the stream in order, as one
+	// does that is restarted.
+	Err error
+}
+
+// WithConnectionNotice sets a function that is told of every connection of a
+// stream that was lost, and of when there is one again: an interface may show it.
+// It is called from whoever reads the stream and must not block. Default: nobody
+// is told.
+func WithConnectionNotice(fn func(Connection)) Option {
+	return func(c *Client) { c.notice = fn }
 }
 
 // NewClient is [New] under the name that users of the original know.

@@ -209,8 +209,14 @@ func TestCutConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := say(t, direct, doc.ID, "plan something")
-	lost := 0
-	c, err := client.New(cutter(t, 6000), client.WithReconnectNotice(func(string, error) { lost++ }))
+	lost, up := 0, 0
+	c, err := client.New(cutter(t, 6000), client.WithConnectionNotice(func(n client.Connection) {
+		if n.Up {
+			up++
+		} else {
+			lost++
+		}
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,8 +232,8 @@ func TestCutConnections(t *testing.T) {
 			break
 		}
 	}
-	if lost == 0 {
-		t.Error("no connection was lost: the test cuts none")
+	if lost == 0 || up != lost {
+		t.Errorf("%d connections were lost, %d made again; the test cuts some", lost, up)
 	}
 }
 

@@ -114,10 +114,16 @@ func (c *Client) GetToolOutput(ctx context.Context, session, call string) (strin
 // nil) or something final happens. If live is false it ends with the event that
 // is the newest one.
 func (c *Client) follow(ctx context.Context, session string, after uint64, live bool, fn func(Entry) bool) error {
-	at := after
+	at, lost := after, false
+	up := func() {
+		if lost {
+			lost = false
+			c.notice(Connection{Session: session, Up: true})
+		}
+	}
 	for attempt := 1; ; attempt++ {
 		before := at
-		stop, err := c.connection(ctx, session, live, &at, fn)
+		stop, err := c.connection(ctx, session, live, &at, up, fn)
 		if stop {
 			return nil
 		}
@@ -139,8 +145,9 @@ func (c *Client) follow(ctx context.Context, session string, after uint64, live 
 		if at > before {
 			attempt = 1
 		}
-		if c.lostFn != nil {
-			c.lostFn(session, err)
+		if c.notice != nil {
+			c.notice(Connection{Session: session, Err: err})
+			lost = true
 		}
 		if !wait(ctx, attempt, err) {
 			return context.Cause(ctx)
@@ -152,7 +159,7 @@ var errSilent = errors.New("the server has been silent for too long")
 
 // connection reads one connection's worth of events. nil means that the server
 // ended the stream.
-func (c *Client) connection(ctx context.Context, session string, live bool, at *uint64, fn func(Entry) bool) (stop bool, err error) {
+func (c *Client) connection(ctx context.Context, session string, live bool, at *uint64, up func(), fn func(Entry) bool) (stop bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	idle := time.AfterFunc(c.idle, func() { cancel(errSilent) })
@@ -179,6 +186,7 @@ func (c *Client) connection(ctx context.Context, session string, live bool, at *
 	if ct := resp.Header.Get("Content-Type"); !strings.HasPrefix(ct, "text/event-stream") {
 		return false, fmt.Errorf("the server answers %q and not an event stream", ct)
 	}
+	up()
 	r := newSSEReader(resp.Body)
 	for {
 		_, data, err := r.next(func() { idle.Reset(c.idle) })

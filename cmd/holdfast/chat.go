@@ -67,7 +67,7 @@ run. /help lists the commands and keys.`,
 			return err
 		}
 		if named && data == "" && !isAgentFile(ch.agent) {
-			if ch.client, err = sc.client(client.WithReconnectNotice(ch.lost)); err != nil {
+			if ch.client, err = sc.client(client.WithConnectionNotice(ch.connection)); err != nil {
 				return err
 			}
 			ch.where, ch.kept = sc.shown(), true
@@ -76,7 +76,7 @@ run. /help lists the commands and keys.`,
 		ch.kept = data != ""
 		return embedded(c.Context(), "holdfast-chat", ch.agent, data, func(name, addr string) error {
 			ch.agent, ch.where = name, "in this process"
-			if ch.client, err = client.New("http://"+addr, client.WithReconnectNotice(ch.lost)); err != nil {
+			if ch.client, err = client.New("http://"+addr, client.WithConnectionNotice(ch.connection)); err != nil {
 				return err
 			}
 			return ch.onTerminal(c.Context(), in)

@@ -31,7 +31,7 @@ type chat struct {
 	screen screen
 	editor editor
 	keys   keyReader
-	lostCh chan error
+	links  chan bool
 	done   chan func()
 
 	after    uint64 // the newest event that was shown
@@ -79,17 +79,18 @@ type chatTool struct {
 	settled bool
 }
 
-// lost is told of connections that were lost, by whoever follows the session.
-func (ch *chat) lost(_ string, err error) {
+// connection is told what becomes of the connection, by whoever follows the
+// session.
+func (ch *chat) connection(n client.Connection) {
 	select {
-	case ch.lostCh <- err:
-	default: // it is known already
+	case ch.links <- n.Up:
+	case <-time.After(time.Second): // nobody looks any more
 	}
 }
 
 // open finds or makes the session and shows what was said in it.
 func (ch *chat) open(ctx context.Context) error {
-	ch.lostCh, ch.done, ch.entries = make(chan error, 1), make(chan func(), 16), make(chan chatEntry)
+	ch.links, ch.done, ch.entries = make(chan bool, 4), make(chan func(), 16), make(chan chatEntry)
 	ch.screen = screen{w: ch.out, size: ch.size}
 	if ch.session == "" {
 		return ch.begin(ctx)
@@ -211,9 +212,8 @@ func (ch *chat) loop(ctx context.Context, keys <-chan []byte) error {
 			if ch.more() {
 				continue // what comes together is painted together
 			}
-		case err := <-ch.lostCh:
-			ch.away = true
-			_ = err // the reason is that of a network; the user sees that it is being mended
+		case up := <-ch.links:
+			ch.away = !up // why is a matter of networks; the user sees that it is being mended
 		case fn := <-ch.done:
 			fn()
 		case <-tick.C:
