@@ -21,6 +21,9 @@ type Agent struct {
 	Multi       bool   `json:"multi"` // several agents
 	// Problem is why the file cannot be used, "" if it can.
 	Problem string `json:"problem"`
+	// Version numbers what was stored under the name; 0 is a file of the deployment,
+	// which cannot be changed by request.
+	Version int64 `json:"version"`
 }
 
 // GetAgents returns the agent files by name.
@@ -36,20 +39,54 @@ func (c *Client) GetAgents(ctx context.Context) ([]Agent, error) {
 			return nil, err
 		}
 		all = append(all, page.Agents...)
-		if page.Next == "" || len(page.Agents) == 0 {
+		if page.Next == "" || len(page.Agents) == 0 || page.Next == query.Get("cursor") {
 			return all, nil
 		}
 		query.Set("cursor", page.Next)
 	}
 }
 
-// GetAgent returns an agent file as JSON, its agents as an object by name.
+// GetAgent returns an agent file in the newest schema as JSON, its agents as an
+// object by name. See [Client.GetAgentFile] for the file itself.
 func (c *Client) GetAgent(ctx context.Context, name string) (json.RawMessage, error) {
 	var doc json.RawMessage
 	if err := c.do(ctx, "GET", path("api", "agents", name), nil, nil, &doc); err != nil {
 		return nil, err
 	}
 	return doc, nil
+}
+
+// AgentFile is an agent file with its text.
+type AgentFile struct {
+	Agent
+	// ETag names the version's content.
+	ETag   string `json:"etag"`
+	Source string `json:"source"`
+	// Problems are all that is wrong with it.
+	Problems []AgentProblem `json:"problems"`
+}
+
+// AgentProblem is a mistake in an agent file.
+type AgentProblem struct {
+	Line    int    `json:"line"` // from 1; 0 if the problem is not at one place
+	Column  int    `json:"column"`
+	Key     string `json:"key"` // such as agents.root.toolsets[0].type
+	Message string `json:"message"`
+}
+
+// GetAgentFile returns an agent file as it is stored; NAME@3 is its third version.
+func (c *Client) GetAgentFile(ctx context.Context, name string) (*AgentFile, error) {
+	var f AgentFile
+	err := c.do(ctx, "GET", path("v1", "agents", name), nil, nil, &f)
+	return answer(&f, f.Name, "name", err)
+}
+
+// PutAgentFile stores an agent file: a new one, or a new version of one. Sessions
+// that have begun keep the version that they began with.
+func (c *Client) PutAgentFile(ctx context.Context, name string, source []byte) (*AgentFile, error) {
+	var f AgentFile
+	err := c.do(ctx, "PUT", path("v1", "agents", name), nil, map[string]string{"source": string(source)}, &f)
+	return answer(&f, f.Name, "name", err)
 }
 
 // CreatedAgent is an agent file that a model wrote.
@@ -108,6 +145,11 @@ type ImportedAgent struct {
 // hosted deployment refuses it.
 func (c *Client) ImportAgent(ctx context.Context, filePath string) (*ImportedAgent, error) {
 	return c.importAgent(ctx, map[string]string{"file_path": filePath})
+}
+
+// ImportAgentContent stores the text of an agent file under a name.
+func (c *Client) ImportAgentContent(ctx context.Context, name string, content []byte) (*ImportedAgent, error) {
+	return c.importAgent(ctx, map[string]string{"file_path": name, "content": string(content)})
 }
 
 func (c *Client) importAgent(ctx context.Context, in map[string]string) (*ImportedAgent, error) {

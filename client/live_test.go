@@ -296,6 +296,60 @@ func TestRemoteRuntime(t *testing.T) {
 	}
 }
 
+// TestAgents: a file is stored, changed, read, exported and deleted.
+func TestAgents(t *testing.T) {
+	c := newClient(t)
+	source, err := os.ReadFile(filepath.Join("..", "examples", "hello.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put, err := c.PutAgentFile(t.Context(), "mine", source)
+	if err != nil || put.Name != "mine" || put.Version != 1 || put.Source != string(source) || len(put.Problems) > 0 {
+		t.Fatalf("put: %+v, %v", put, err)
+	}
+	if _, err := c.EditAgentConfig(t.Context(), "mine.yaml", map[string]any{"metadata": map[string]string{"description": "edited"}}); err != nil {
+		t.Error(err)
+	}
+	got, err := c.GetAgentFile(t.Context(), "mine")
+	if err != nil || got.Version != 2 || !strings.Contains(got.Source, "description: edited") || got.ETag == put.ETag {
+		t.Errorf("after an edit: %+v, %v", got, err)
+	}
+	if first, err := c.GetAgentFile(t.Context(), "mine@1"); err != nil || first.Source != string(source) {
+		t.Errorf("its first version: %+v, %v", first, err)
+	}
+	if _, err := c.ImportAgentContent(t.Context(), "imported.yaml", source); err != nil {
+		t.Error(err)
+	}
+	if path, err := c.CreateAgentConfig(t.Context(), "made.yaml", "openai/gpt-5", "Is made.", "Be made."); err != nil || !strings.Contains(path, "made") {
+		t.Errorf("made: %q, %v", path, err)
+	}
+	list, err := c.GetAgents(t.Context())
+	names := map[string]bool{}
+	for _, a := range list {
+		names[a.Name] = true
+	}
+	if err != nil || !names["mine"] || !names["imported"] || !names["made"] || !names["demo"] {
+		t.Errorf("the list has %v, %v", names, err)
+	}
+	if x, err := c.ExportAgents(t.Context()); err != nil || x.ZipFile == "" {
+		t.Errorf("export: %+v, %v", x, err)
+	}
+	if _, err := c.PushAgent(t.Context(), "mine.yaml", "not a reference"); holdfast.CodeOf(err) != holdfast.CodeInvalid {
+		t.Errorf("a push to no reference: %v", err)
+	}
+	if _, err := c.PullAgent(t.Context(), "not a reference"); holdfast.CodeOf(err) != holdfast.CodeInvalid {
+		t.Errorf("a pull of no reference: %v", err)
+	}
+	for _, name := range []string{"mine.yaml", "imported.yaml", "made.yaml"} {
+		if err := c.DeleteAgent(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := c.GetAgentFile(t.Context(), "mine"); holdfast.CodeOf(err) != holdfast.CodeNotFound {
+		t.Errorf("after its deletion: %v", err)
+	}
+}
+
 // TestRemoteRuntimeFails: what is wrong is an event and an error, and no panic.
 func TestRemoteRuntimeFails(t *testing.T) {
 	if _, err := client.NewRemoteRuntime(nil); err == nil {

@@ -13,7 +13,7 @@ import (
 
 func agentCommand() *cobra.Command {
 	c := &cobra.Command{Use: "agent", Aliases: []string{"agents"}, Short: "List, check, push and pull agent files", Args: noSubcommand}
-	c.AddCommand(agentList(), agentShow(), agentCheck(), agentSchema(), agentPush(), agentPull())
+	c.AddCommand(agentList(), agentShow(), agentPut(), agentRemove(), agentCheck(), agentSchema(), agentPush(), agentPull())
 	return c
 }
 
@@ -57,18 +57,85 @@ func agentList() *cobra.Command {
 
 func agentShow() *cobra.Command {
 	var t target
-	c := &cobra.Command{Use: "show NAME", Short: "Print an agent file of the server as JSON", Args: exactArgs(1)}
+	var asJSON bool
+	c := &cobra.Command{Use: "show NAME", Short: "Print an agent file of the server; NAME@3 is its third version", Args: exactArgs(1)}
+	t.flags(c)
+	jsonFlag(c, &asJSON)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cl, err := t.client()
+		if err != nil {
+			return err
+		}
+		f, err := cl.GetAgentFile(c.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(c, f)
+		}
+		source := f.Source
+		if terminal(c.OutOrStdout()) {
+			source = clean(source)
+		}
+		_, err = fmt.Fprint(c.OutOrStdout(), source)
+		return err
+	}
+	return c
+}
+
+func agentPut() *cobra.Command {
+	var t target
+	var asJSON bool
+	var name string
+	c := &cobra.Command{
+		Use: "put FILE", Short: "Store an agent file on the server, as a new version", Args: exactArgs(1),
+		Long: "Store an agent file on the server. Sessions that have begun keep the version that\nthey began with.",
+	}
+	t.flags(c)
+	jsonFlag(c, &asJSON)
+	c.Flags().StringVar(&name, "name", "", "name on the server (default: that of the file)")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cl, err := t.client()
+		if err != nil {
+			return err
+		}
+		source, err := readAll(c, args[0])
+		if err != nil {
+			return err
+		}
+		if name == "" {
+			name = filepath.Base(args[0])
+		}
+		f, err := cl.PutAgentFile(c.Context(), name, source)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(c, f)
+		}
+		fmt.Fprintf(c.ErrOrStderr(), "%s is stored, version %d\n", clean(f.Name), f.Version)
+		for _, p := range f.Problems {
+			fmt.Fprintf(c.ErrOrStderr(), "%d:%d %s: %s\n", p.Line, p.Column, clean(p.Key), clean(p.Message))
+		}
+		return nil
+	}
+	return c
+}
+
+func agentRemove() *cobra.Command {
+	var t target
+	c := &cobra.Command{Use: "rm NAME", Short: "Delete an agent file of the server", Args: exactArgs(1)}
 	t.flags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		cl, err := t.client()
 		if err != nil {
 			return err
 		}
-		doc, err := cl.GetAgent(c.Context(), args[0])
-		if err != nil {
+		if err := cl.DeleteAgent(c.Context(), args[0]); err != nil {
 			return err
 		}
-		return printJSON(c, doc)
+		fmt.Fprintln(c.ErrOrStderr(), "deleted", args[0])
+		return nil
 	}
 	return c
 }

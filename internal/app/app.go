@@ -56,6 +56,10 @@ type Options struct {
 	Hosted bool
 	// Agents holds agent files by name beside those of the configured folder.
 	Agents map[string][]byte
+	// Tools are given to every agent, beside those of its file.
+	Tools []HostTool
+	// NoCompaction turns automatic compaction off.
+	NoCompaction bool
 	// DrainGrace overrides how long a worker that stops waits for safe points.
 	DrainGrace time.Duration
 	// Use, if not nil, is given what runs and called while it does; the program
@@ -370,8 +374,13 @@ func (p *program) checks() []httpapi.Check {
 }
 
 func (p *program) startWorker(ag *agents) {
+	var source runtime.Agents = ag
+	if len(p.o.Tools) > 0 {
+		source = hostAgents{ag, p.o.Tools}
+	}
 	engine := runtime.NewEngine(runtime.Config{
-		Reader: &events.Reader{Bus: p.bus, Store: p.store}, Agents: ag, Snapshots: p.store, DefaultAgent: p.cfg.DefaultAgent, Logger: p.log,
+		NoCompaction: p.o.NoCompaction,
+		Reader:       &events.Reader{Bus: p.bus, Store: p.store}, Agents: source, Snapshots: p.store, DefaultAgent: p.cfg.DefaultAgent, Logger: p.log,
 		ApprovalTimeout: p.cfg.ApprovalTimeout,
 	})
 	grace := p.o.DrainGrace

@@ -17,6 +17,7 @@ const (
 	wiring    layer = "wiring"    // internal/app
 	program   layer = "program"   // cmd/…
 	client    layer = "client"    // the public client
+	embedding layer = "embedding" // the public runtime in the user's own process
 	support   layer = "support"   // packages for tests: …test, testenv, testdata
 )
 
@@ -28,6 +29,7 @@ var layers = map[string]layer{
 	"cmd":                  program,
 	"examples":             program,
 	"internal/events":      log,
+	"runtime":              embedding,
 	"internal/agent":       core,
 	"internal/model":       core,
 	"internal/oauth":       core,
@@ -74,6 +76,7 @@ var imports = map[layer]struct {
 	wiring:    {[]layer{words, log, core, adapter, settings, telemetry, guard}, "the composition root knows everyone"},
 	program:   {[]layer{words, wiring, settings, telemetry}, "a program is flags, configuration and the composition root"},
 	client:    {[]layer{words}, "users get the client and the words, nothing of the inside"},
+	embedding: {[]layer{words, core, settings, wiring, client}, "it starts what a program starts, and speaks to it as a client does"},
 	support:   {[]layer{words, log, core, adapter, settings, telemetry, guard, exporter, wiring, client, support}, "support for tests may use everything but programs"},
 }
 
