@@ -351,7 +351,7 @@ func (p *program) startAPI(ag *agents) error {
 	api, err := httpapi.New(httpapi.Config{
 		Bus: p.bus, Store: p.store, Commands: p.bus, Agents: ag.library, Keys: keys,
 		MakeAgent: ag.maker(), Registry: registry{ociregistry.New(ociregistry.Options{Hosted: ag.hosted, Version: p.o.Version})}, HostFiles: !ag.hosted,
-		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, PublicURL: p.cfg.PublicURL.Reveal(), MaxBody: int64(p.cfg.MaxBody),
+		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, PublicURL: p.cfg.PublicURL.Reveal(), MaxBody: int64(p.cfg.MaxBody), CORSOrigins: p.cfg.CORSOrigins,
 		AgentAliases: aliases,
 	})
 	if err != nil {

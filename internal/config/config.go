@@ -45,7 +45,8 @@ type Config struct {
 	APIKeys       APIKeys `env:"HOLDFAST_API_KEYS" doc:"Who may call the API: tenant:key, several separated by commas or lines, the key at least 16 characters. Without any key everybody is the tenant default, and the API starts only on a loopback address."`
 	APIKeysFile   string  `env:"HOLDFAST_API_KEYS_FILE" doc:"File with more keys, a tenant:key in each line; empty lines and lines that begin with # do not count. Read once, at start."`
 	InsecureNoKey bool    `env:"HOLDFAST_INSECURE_NO_AUTH" doc:"true lets the API start without keys on an address that is not loopback. Everybody who reaches the port can read and write every session."`
-	MaxBody       Bytes   `env:"HOLDFAST_MAX_BODY" default:"8MiB" doc:"Largest request body that the API reads, in bytes or with KiB, MiB or GiB. A larger one is answered with 413."`
+	MaxBody       Bytes   `env:"HOLDFAST_MAX_BODY" default:"1MiB" doc:"Largest request body that the API reads, in bytes or with KiB, MiB or GiB. A larger one is answered with 413. What a run says also travels through NATS in one message: whatever is set here, it is refused with 413 above NATS's max_payload, 1 MiB if nobody raised it."`
+	CORSOrigins   Origins `env:"HOLDFAST_CORS_ORIGINS" doc:"Origins whose pages may call the API from a browser, several separated by commas: https://app.example.com. A page sends its key in a header; cookies are not used. Empty: none."`
 
 	Agents           string `env:"HOLDFAST_AGENTS" doc:"Folder with agent files (YAML). Empty: only the built-in agents."`
 	DefaultAgent     string `env:"HOLDFAST_DEFAULT_AGENT" doc:"Agent file of a run that names none in a session that has none; also what clients of the original get that ask for pirate.yaml, whatever their user wanted. Empty: such a run is refused."`

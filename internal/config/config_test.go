@@ -45,7 +45,7 @@ func TestEmptyEnvironmentGivesWhatTheZeroValueMeans(t *testing.T) {
 	if err := (config.Config{}).CheckAccess(); err != nil {
 		t.Error(err)
 	}
-	if c.Listen != "127.0.0.1:8080" || c.MaxBody != 8<<20 || c.DrainTimeout != 25*time.Second ||
+	if c.Listen != "127.0.0.1:8080" || c.MaxBody != 1 << 20 || c.DrainTimeout != 25*time.Second ||
 		c.Recorder != config.On || c.Hosted != config.Unset || c.PublicURL != "http://127.0.0.1:8080" {
 		t.Errorf("defaults: %+v", c)
 	}
@@ -70,6 +70,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		"HOLDFAST_AGENTS="+agents,
 		"HOLDFAST_DEFAULT_AGENT=demo",
 		"HOLDFAST_AGENT_WRITER=openai/gpt-5-mini",
+		"HOLDFAST_CORS_ORIGINS=https://App.example.com, http://localhost:5173",
 		"HOLDFAST_HOSTED=0",
 		"HOLDFAST_MODEL_KEYS_FROM_ENV=1",
 		"HOLDFAST_WORKER_ID=w-1",
@@ -96,6 +97,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		Agents:           agents,
 		DefaultAgent:     "demo",
 		AgentWriter:      "openai/gpt-5-mini",
+		CORSOrigins:      config.Origins{"https://app.example.com", "http://localhost:5173"},
 		Hosted:           config.Off,
 		ModelKeysFromEnv: config.On,
 		WorkerID:         "w-1",

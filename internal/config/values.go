@@ -204,3 +204,23 @@ func parseKeys(entries []string) (APIKeys, error) {
 }
 
 func isLineEnd(r rune) bool { return r == '\n' || r == '\r' }
+
+// Origins are web origins, as browsers send them: scheme://host or
+// scheme://host:port.
+type Origins []string
+
+// UnmarshalText reads origins separated by commas.
+func (o *Origins) UnmarshalText(text []byte) error {
+	*o = nil
+	for part := range strings.SplitSeq(string(text), ",") {
+		if part = strings.ToLower(strings.TrimSpace(part)); part == "" {
+			continue
+		}
+		u, err := url.Parse(part)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Scheme+"://"+u.Host != part {
+			return fmt.Errorf("%q is no origin: want https://host or https://host:port, without a path", part)
+		}
+		*o = append(*o, part)
+	}
+	return nil
+}

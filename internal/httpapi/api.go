@@ -82,7 +82,11 @@ type Config struct {
 	// "run --remote" of older clients asks for "pirate.yaml", whatever the user
 	// wanted. Names are compared without .yaml. Default: none.
 	AgentAliases map[string]string
-	// MaxBody is the most bytes of a request's body. Default 8 MiB.
+	// CORSOrigins are the origins whose pages may call the API from a browser, each
+	// scheme://host or scheme://host:port in lower case. Default: none.
+	CORSOrigins []string
+	// MaxBody is the most bytes of a request's body. Default 1 MiB: about what one
+	// command may have on its way through NATS.
 	MaxBody int64
 	// AnswerWait is how long a request waits for the owner of its session before it
 	// says that the outcome is not yet known. Default 5 s.
@@ -112,6 +116,7 @@ type API struct {
 	reader  *events.Reader
 	hub     *hub
 	recent  *recent
+	views   *viewCache
 	handler http.Handler
 	spec    func() ([]byte, error)
 }
@@ -123,7 +128,7 @@ func New(cfg Config) (*API, error) {
 		return nil, errors.New("httpapi: bus, store, commands and agents must be configured")
 	}
 	cfg.Version = cmp.Or(cfg.Version, "dev")
-	cfg.MaxBody = cmp.Or(cfg.MaxBody, 8<<20)
+	cfg.MaxBody = cmp.Or(cfg.MaxBody, 1<<20)
 	cfg.AnswerWait = cmp.Or(cfg.AnswerWait, 5*time.Second)
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, 8*time.Second)
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 30*time.Second)
@@ -140,6 +145,7 @@ func New(cfg Config) (*API, error) {
 		reader: reader,
 		hub:    newHub(cfg.Bus, reader, cfg.Logger, cfg.FeedLinger, cfg.FeedCheck, cfg.FeedBuffer),
 		recent: newRecent(),
+		views:  newViewCache(),
 	}
 	a.handler = a.routes()
 	return a, nil
@@ -182,5 +188,5 @@ func (a *API) routes() http.Handler {
 	for _, prefix := range []string{"/api/", "/v2/", "/v1/"} {
 		mux.HandleFunc(prefix, fallback)
 	}
-	return a.wrap(mux)
+	return a.wrap(compress(mux))
 }

@@ -1,8 +1,11 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
@@ -70,13 +73,61 @@ type legacyRow struct {
 	Agent        string    `json:"most_recent_agent_filename"`
 }
 
-// listSessions lists the newest sessions. Clients of these routes cannot ask for
-// a second page; if there is one, the header Holdfast-Truncated says so.
+// listSessions lists all sessions, newest first, page by page, so that a tenant
+// may have any number of them. Clients that know of it take pages themselves: with
+// limit the answer has at most that many, and the header Holdfast-Next is the
+// cursor of what follows.
 func (l legacyAPI) listSessions(w http.ResponseWriter, r *http.Request) error {
-	rows, err := l.list(r.Context(), tenantOf(r.Context()), events.Page{Limit: maxPage})
+	q := r.URL.Query()
+	p, err := parsePageCursor(q.Get("cursor"))
 	if err != nil {
 		return err
 	}
+	p.Limit = maxPage
+	single := q.Has("limit")
+	if single {
+		if p.Limit, err = strconv.Atoi(q.Get("limit")); err != nil || p.Limit < 1 || p.Limit > maxPage {
+			return holdfast.Errorf(holdfast.CodeInvalid, "limit: want a number from 1 to %d", maxPage)
+		}
+	}
+	rows, err := l.list(r.Context(), tenantOf(r.Context()), p)
+	if err != nil {
+		return err
+	}
+	if single || len(rows) < p.Limit {
+		if len(rows) == p.Limit {
+			w.Header().Set("Holdfast-Next", pageCursor(rows[len(rows)-1]))
+		}
+		writeJSON(w, http.StatusOK, "application/json", legacyRows(rows))
+		return nil
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	between := "["
+	for len(rows) > 0 {
+		part, err := json.Marshal(legacyRows(rows))
+		if err != nil {
+			panic("httpapi: encode a list: " + err.Error()) // it has texts and numbers only
+		}
+		if _, err := io.WriteString(w, between+string(part[1:len(part)-1])); err != nil {
+			return nil // the client has gone
+		}
+		between = ","
+		if len(rows) < p.Limit {
+			break
+		}
+		last := rows[len(rows)-1]
+		p.BeforeTime, p.BeforeID = last.CreatedAt, last.Session.Session
+		if rows, err = l.list(r.Context(), tenantOf(r.Context()), p); err != nil {
+			l.logError(r.Context(), "a list broke off", err)
+			panic(http.ErrAbortHandler) // only a broken connection says that it is not whole
+		}
+	}
+	_, _ = io.WriteString(w, "]\n") // a failure is the client's; it has gone
+	return nil
+}
+
+func legacyRows(rows []events.SessionInfo) []legacyRow {
 	out := make([]legacyRow, len(rows))
 	for i, s := range rows {
 		out[i] = legacyRow{
@@ -84,11 +135,7 @@ func (l legacyAPI) listSessions(w http.ResponseWriter, r *http.Request) error {
 			InputTokens: s.InputTokens, OutputTokens: s.OutputTokens, Agent: legacyFile(s.Agent),
 		}
 	}
-	if len(rows) == maxPage {
-		w.Header().Set("Holdfast-Truncated", "true")
-	}
-	writeJSON(w, http.StatusOK, "application/json", out)
-	return nil
+	return out
 }
 
 // legacyFile is an agent's name as clients of these routes know it.

@@ -50,6 +50,11 @@ func (a *API) wrap(next http.Handler) http.Handler {
 	// A browser must not let a foreign page act in a user's name. Clients that are no
 	// browsers send none of the headers that this looks at.
 	cop := http.NewCrossOriginProtection()
+	for _, origin := range a.cfg.CORSOrigins {
+		if err := cop.AddTrustedOrigin(origin); err != nil {
+			panic("httpapi: a configured origin: " + err.Error())
+		}
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		id := r.Header.Get("X-Request-Id")
@@ -71,6 +76,9 @@ func (a *API) wrap(next http.Handler) http.Handler {
 		rec := &recorder{ResponseWriter: w}
 		defer a.finish(rec, r, start)
 
+		if a.cors(rec, r) {
+			return
+		}
 		if err := cop.Check(r); err != nil {
 			a.writeError(rec, r, holdfast.WrapError(holdfast.CodeForbidden, err, "a page of another origin may not do this"))
 			return

@@ -173,7 +173,7 @@ func (p *player) request(stream bool, method, path, body string, header []string
 	p.w.t.Helper()
 	resp := p.w.open(p.w.t.Context(), method, path, body, header...)
 	fmt.Fprintf(&p.out, "< %d %s\n", resp.StatusCode, resp.Header.Get("Content-Type"))
-	for _, h := range []string{"Retry-After", "Allow", "WWW-Authenticate", "Holdfast-Truncated"} {
+	for _, h := range []string{"Retry-After", "Allow", "WWW-Authenticate", "Holdfast-Next"} {
 		if v := resp.Header.Get(h); v != "" {
 			fmt.Fprintf(&p.out, "< %s: %s\n", h, v)
 		}

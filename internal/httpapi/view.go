@@ -91,21 +91,29 @@ func NewView(ref holdfast.SessionRef) *View {
 	return &View{Info: events.SessionInfo{Session: ref}, ref: ref, open: map[string]*openCall{}}
 }
 
-// view reads a session's document as of through, 0 for the newest event. Errors:
+// view reads a session's document as of through, 0 for the newest event. The
+// document is shared: nobody may change it. Errors:
 // CodeNotFound, CodeGone for a seq beyond the end, CodeUnavailable.
 func (a *API) view(ctx context.Context, ref holdfast.SessionRef, through uint64) (*View, error) {
 	if err := ref.Validate(); err != nil {
 		return nil, err
 	}
-	if through != 0 { // a deletion behind it is not read
+	from := a.views.get(ref, through)
+	if through != 0 || from != nil { // a deletion behind it, or of all events, is not read
 		if err := a.exists(ctx, ref); err != nil {
 			return nil, err
 		}
 	}
-	v := NewView(ref)
-	head, err := a.reader.Read(ctx, ref, 0, func(e events.Envelope) error {
+	v, shared := from, from != nil
+	if v == nil {
+		v = NewView(ref)
+	}
+	head, err := a.reader.Read(ctx, ref, v.Info.Head.Seq, func(e events.Envelope) error {
 		if through != 0 && e.Seq > through {
 			return errDone
+		}
+		if shared {
+			v, shared = v.clone(), false
 		}
 		return v.Apply(&e)
 	})
@@ -120,6 +128,9 @@ func (a *API) view(ctx context.Context, ref holdfast.SessionRef, through uint64)
 	}
 	if through > head.Seq {
 		return nil, &cursorError{after: through, head: head.Seq}
+	}
+	if !shared {
+		a.views.put(v)
 	}
 	return v, nil
 }
