@@ -45,7 +45,7 @@ func TestEmptyEnvironmentGivesWhatTheZeroValueMeans(t *testing.T) {
 	if err := (config.Config{}).CheckAccess(); err != nil {
 		t.Error(err)
 	}
-	if c.Listen != "127.0.0.1:8080" || c.MaxBody != 1 << 20 || c.DrainTimeout != 25*time.Second ||
+	if c.Listen != "127.0.0.1:8080" || c.MaxBody != 1<<20 || c.DrainTimeout != 25*time.Second ||
 		c.Recorder != config.On || c.Hosted != config.Unset || c.PublicURL != "http://127.0.0.1:8080" {
 		t.Errorf("defaults: %+v", c)
 	}
