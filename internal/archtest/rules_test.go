@@ -117,6 +117,7 @@ var technologies = []struct {
 	{"github.com/mark3labs/mcp-go", []string{"internal/tool/mcptool", "internal/oauth"}, "the wire format of MCP is no concern of the loop"},
 	{"oras.land/oras-go/v2", []string{"internal/ociregistry"}, "registries are spoken to in one place"},
 	{"github.com/google/go-containerregistry", nil, "the registry of tests; programs stay small"},
+	{"code.dny.dev/ssrf", []string{"internal/egress", "internal/ociregistry"}, "what is an address of the inside is decided in few places"},
 	{"github.com/spf13/cobra", []string{"cmd/holdfast"}, "the server programs have no subcommands"},
 	{"go.opentelemetry.io/otel/sdk", []string{"internal/telemetry"}, "exporters are configured in one place; the API of OpenTelemetry is for all"},
 	{"go.opentelemetry.io/contrib/exporters", []string{"internal/telemetry"}, "exporters are configured in one place"},

@@ -138,6 +138,12 @@ func TestNoProxyFromTheEnvironment(t *testing.T) {
 }
 
 func TestAnswersAreBounded(t *testing.T) {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	_, _ = z.Write(make([]byte, 10<<20))
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
 	s, _ := server(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/exact":
@@ -150,11 +156,7 @@ func TestAnswersAreBounded(t *testing.T) {
 			}
 		case "/bomb":
 			w.Header().Set("Content-Encoding", "gzip")
-			var b bytes.Buffer
-			z := gzip.NewWriter(&b)
-			_, _ = z.Write(make([]byte, 10<<20))
-			_ = z.Close()
-			_, _ = w.Write(b.Bytes())
+			_, _ = w.Write(bomb.Bytes())
 		case "/header":
 			for i := range 100 {
 				w.Header().Set(fmt.Sprintf("X-%d", i), strings.Repeat("x", 4000))
@@ -163,7 +165,7 @@ func TestAnswersAreBounded(t *testing.T) {
 			<-r.Context().Done()
 		}
 	})
-	c := guard(t, egress.Policy{AllowLoopback: true, MaxBody: 1000, HeaderTimeout: 100 * time.Millisecond})
+	c := guard(t, egress.Policy{AllowLoopback: true, MaxBody: 1000})
 	if got, err := get(t, c, s.URL+"/exact"); err != nil || len(got) != 1000 {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
@@ -176,7 +178,8 @@ func TestAnswersAreBounded(t *testing.T) {
 		t.Error("400 kB of headers were taken")
 	}
 	var ne net.Error
-	if _, err := get(t, c, s.URL+"/silent"); !errors.As(err, &ne) || !ne.Timeout() {
+	hasty := guard(t, egress.Policy{AllowLoopback: true, HeaderTimeout: 100 * time.Millisecond})
+	if _, err := get(t, hasty, s.URL+"/silent"); !errors.As(err, &ne) || !ne.Timeout() {
 		t.Errorf("a silent server: %v", err)
 	}
 }

@@ -83,6 +83,9 @@ func TestTokenGoesToTheResourceOnly(t *testing.T) {
 	if _, _, err := call(t.Context(), w.transport(), w.resource.URL+"/other", "{}"); err != nil || <-seen == "" {
 		t.Errorf("the whole origin: %v", err)
 	}
+	if _, _, err := call(t.Context(), w.transport(), other.resource.URL+"/mcp", "{}"); err != nil || <-seen != "" {
+		t.Errorf("another origin: %v", err)
+	}
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, w.resource.URL+"/mcp", strings.NewReader("{}"))
 	req.Header.Set("Authorization", "Basic own")
 	w.odd["mcp:/mcp"] = look
@@ -201,6 +204,15 @@ type slowStore struct {
 	*oauth.MemoryStore
 	fail atomic.Int32 // so many Puts fail and do not happen
 	lost atomic.Int32 // so many Puts happen and fail
+	// leased runs before a lease is given.
+	leased func()
+}
+
+func (s *slowStore) Lease(ctx context.Context, k oauth.GrantKey, ttl time.Duration) (func(), error) {
+	if s.leased != nil {
+		s.leased()
+	}
+	return s.MemoryStore.Lease(ctx, k, ttl)
 }
 
 var errStore = errors.New("the database is away")
@@ -238,6 +250,22 @@ func TestFortyWorkersRefreshOnce(t *testing.T) {
 	done.Wait()
 	if n := w.count("POST /token"); n != 2 {
 		t.Errorf("%d token requests, want that of the code and one refresh", n)
+	}
+}
+
+// Another worker was done right before this one got the lease.
+func TestRefreshLooksAgain(t *testing.T) {
+	w := newWorld(t)
+	store := &slowStore{MemoryStore: w.store}
+	w.conn.Grants = store
+	w.authorized()
+	w.mu.Lock()
+	clear(w.access)
+	w.access["canary-fresh"] = true
+	w.mu.Unlock()
+	store.leased = sync.OnceFunc(func() { w.change(func(g *oauth.Grant) { g.AccessToken = "canary-fresh" }) })
+	if _, err := w.call(w.transport()); err != nil || w.count("POST /token") != 1 {
+		t.Errorf("%v, %q", err, w.asked)
 	}
 }
 

@@ -14,9 +14,9 @@ import (
 	"strings"
 	"time"
 
-	"code.dny.dev/ssrf"
 	"golang.org/x/net/html/charset"
 
+	"github.com/holdfast-run/holdfast/internal/egress"
 	"github.com/holdfast-run/holdfast/internal/tool"
 )
 
@@ -49,9 +49,9 @@ type fetchArguments struct {
 }
 
 type fetcher struct {
-	opts      FetchOptions
-	transport *http.Transport
-	agent     string
+	opts  FetchOptions
+	guard *egress.Guard
+	agent string
 }
 
 // NewFetch returns the fetch toolset: GET of pages, turned into text. It goes
@@ -65,28 +65,15 @@ func NewFetch(o FetchOptions) *Toolset {
 	if o.Version == "" {
 		o.Version = "dev"
 	}
-	guarded := &net.Dialer{Timeout: 10 * time.Second, Control: ssrf.New(ssrf.WithAnyPort()).Safe}
-	open := &net.Dialer{Timeout: 10 * time.Second}
 	f := &fetcher{
 		opts:  o,
 		agent: "holdfast-fetch/" + o.Version + " (+https://holdfast.run)",
-		transport: &http.Transport{
-			DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				if slices.Contains(o.AllowHosts, address) {
-					return open.DialContext(ctx, network, address)
-				}
-				return guarded.DialContext(ctx, network, address)
-			},
-			ForceAttemptHTTP2:      true,
-			TLSHandshakeTimeout:    10 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
-			IdleConnTimeout:        10 * time.Second,
-		},
+		guard: egress.New(egress.Policy{AllowHosts: o.AllowHosts, AllowHTTP: true}),
 	}
 	return &Toolset{
 		name: "fetch",
 		close: func() error {
-			f.transport.CloseIdleConnections()
+			f.guard.Close()
 			return nil
 		},
 		entries: []entry{{
@@ -149,7 +136,7 @@ func describeFetch(err error, timeout time.Duration) string {
 	var op *net.OpError
 	var ue *url.Error
 	switch {
-	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork):
+	case errors.Is(err, egress.ErrRefused):
 		return "the address is not a public one, which is refused"
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("no complete answer within %v", timeout)
@@ -179,7 +166,7 @@ func (v *visit) page(ctx context.Context, address, format string, timeout time.D
 	if err := v.allowed(ctx, u); err != nil {
 		return "", err
 	}
-	client := &http.Client{Transport: v.transport, CheckRedirect: func(req *http.Request, via []*http.Request) error {
+	client := &http.Client{Transport: v.guard, CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if len(via) > maxFetchRedirects {
 			return fmt.Errorf("there are more than %d redirects", maxFetchRedirects)
 		}
@@ -298,7 +285,7 @@ func (v *visit) readRobots(ctx context.Context, host string) (*robots, error) {
 	if err != nil {
 		return nil, errors.New("this is no URL")
 	}
-	client := &http.Client{Transport: v.transport, CheckRedirect: func(req *http.Request, via []*http.Request) error {
+	client := &http.Client{Transport: v.guard, CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if len(via) > maxFetchRedirects || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
 			return errors.New("robots.txt redirects too often or to nowhere")
 		}
