@@ -12,6 +12,7 @@ type Code string
 // The codes. One table in internal/httpapi maps them to HTTP status.
 const (
 	CodeInvalid      Code = "invalid"       // the request cannot be understood or breaks a rule
+	CodeInvalidInput Code = "invalid_input" // an answer does not fit the schema of its question
 	CodeUnauthorized Code = "unauthorized"  // no valid credentials
 	CodeForbidden    Code = "forbidden"     // valid credentials, not allowed
 	CodeNotFound     Code = "not_found"     // no such session, agent, call

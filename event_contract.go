@@ -221,6 +221,13 @@ type ElicitationRequestEvent struct {
 	// ToolCallID is the call that asked, "" if none did.
 	ToolCallID string `json:"tool_call_id,omitempty"`
 	ServerURL  string `json:"server_url,omitempty"`
+	// Key is the tool's name for the question; URL is a page on which the user does
+	// what is asked, "" for an answer here.
+	Key string `json:"key,omitempty"`
+	URL string `json:"url,omitempty"`
+	// Held says that the call goes on meanwhile in a worker, instead of the session
+	// being parked.
+	Held bool `json:"held,omitempty"`
 }
 
 // MCPInitStartedEvent (mcp_init_started) says that the agent's MCP servers are being connected.

@@ -210,6 +210,36 @@ type ToolOutcomeUnknownEvent struct {
 	Policy     string `json:"policy"`
 }
 
+// ToolCallSuspendedEvent (tool_call_suspended) says that a call ended without an outcome because it needs answers of the
+// user; the elicitation_request events that follow ask for them. It is made again with the answers.
+type ToolCallSuspendedEvent struct {
+	AgentContext
+	ToolCallID string `json:"tool_call_id"`
+	// Continuation is handed back to the tool as it is.
+	Continuation json.RawMessage `json:"continuation,omitempty"`
+}
+
+// ElicitationAnsweredEvent (elicitation_answered) is a user's answer to an elicitation_request.
+type ElicitationAnsweredEvent struct {
+	AgentContext
+	ID string `json:"id"`
+	// Action is "accept", "decline" or "cancel".
+	Action string `json:"action"`
+	// Content fits the schema of the request; it is set for "accept".
+	Content    json.RawMessage `json:"content,omitempty"`
+	ToolCallID string          `json:"tool_call_id,omitempty"`
+	Command    string          `json:"command,omitempty"`
+}
+
+// ModelNoticeEvent (model_notice) is something that the loop tells the model, as if the user had said it: that an answer
+// does not fit its schema, or that calls repeat themselves.
+type ModelNoticeEvent struct {
+	AgentContext
+	// Reason is "output_invalid" or "repeated_calls".
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+}
+
 // ToolStateEvent (tool_state) is state that a tool keeps in the session, replacing what it kept under the
 // same key.
 type ToolStateEvent struct {

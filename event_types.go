@@ -44,6 +44,9 @@ const (
 	TypeToolCallsStarted      = "tool_calls_started"
 	TypeToolCallDecided       = "tool_call_decided"
 	TypeToolOutcomeUnknown    = "tool_outcome_unknown"
+	TypeToolCallSuspended     = "tool_call_suspended"
+	TypeElicitationAnswered   = "elicitation_answered"
+	TypeModelNotice           = "model_notice"
 	TypeToolState             = "tool_state"
 	TypePayloadPart           = "payload_part"
 	TypeTimerSet              = "timer_set"
@@ -98,6 +101,9 @@ var registry = map[string]func() Event{
 	TypeToolCallsStarted:      func() Event { return new(ToolCallsStartedEvent) },
 	TypeToolCallDecided:       func() Event { return new(ToolCallDecidedEvent) },
 	TypeToolOutcomeUnknown:    func() Event { return new(ToolOutcomeUnknownEvent) },
+	TypeToolCallSuspended:     func() Event { return new(ToolCallSuspendedEvent) },
+	TypeElicitationAnswered:   func() Event { return new(ElicitationAnsweredEvent) },
+	TypeModelNotice:           func() Event { return new(ModelNoticeEvent) },
 	TypeToolState:             func() Event { return new(ToolStateEvent) },
 	TypePayloadPart:           func() Event { return new(PayloadPartEvent) },
 	TypeTimerSet:              func() Event { return new(TimerSetEvent) },
@@ -235,6 +241,15 @@ func (*ToolCallDecidedEvent) EventType() string { return TypeToolCallDecided }
 // EventType returns "tool_outcome_unknown".
 func (*ToolOutcomeUnknownEvent) EventType() string { return TypeToolOutcomeUnknown }
 
+// EventType returns "tool_call_suspended".
+func (*ToolCallSuspendedEvent) EventType() string { return TypeToolCallSuspended }
+
+// EventType returns "elicitation_answered".
+func (*ElicitationAnsweredEvent) EventType() string { return TypeElicitationAnswered }
+
+// EventType returns "model_notice".
+func (*ModelNoticeEvent) EventType() string { return TypeModelNotice }
+
 // EventType returns "tool_state".
 func (*ToolStateEvent) EventType() string { return TypeToolState }
 
@@ -289,6 +304,9 @@ func (e *ModelCallVoidedEvent) payload() any       { type p ModelCallVoidedEvent
 func (e *ToolCallsStartedEvent) payload() any      { type p ToolCallsStartedEvent; return (*p)(e) }
 func (e *ToolCallDecidedEvent) payload() any       { type p ToolCallDecidedEvent; return (*p)(e) }
 func (e *ToolOutcomeUnknownEvent) payload() any    { type p ToolOutcomeUnknownEvent; return (*p)(e) }
+func (e *ToolCallSuspendedEvent) payload() any     { type p ToolCallSuspendedEvent; return (*p)(e) }
+func (e *ElicitationAnsweredEvent) payload() any   { type p ElicitationAnsweredEvent; return (*p)(e) }
+func (e *ModelNoticeEvent) payload() any           { type p ModelNoticeEvent; return (*p)(e) }
 func (e *ToolStateEvent) payload() any             { type p ToolStateEvent; return (*p)(e) }
 func (e *PayloadPartEvent) payload() any           { type p PayloadPartEvent; return (*p)(e) }
 func (e *TimerSetEvent) payload() any              { type p TimerSetEvent; return (*p)(e) }
@@ -419,6 +437,15 @@ func (e *ToolCallDecidedEvent) MarshalJSON() ([]byte, error) { return MarshalEve
 
 // MarshalJSON returns the wire form.
 func (e *ToolOutcomeUnknownEvent) MarshalJSON() ([]byte, error) { return MarshalEvent(e) }
+
+// MarshalJSON returns the wire form.
+func (e *ToolCallSuspendedEvent) MarshalJSON() ([]byte, error) { return MarshalEvent(e) }
+
+// MarshalJSON returns the wire form.
+func (e *ElicitationAnsweredEvent) MarshalJSON() ([]byte, error) { return MarshalEvent(e) }
+
+// MarshalJSON returns the wire form.
+func (e *ModelNoticeEvent) MarshalJSON() ([]byte, error) { return MarshalEvent(e) }
 
 // MarshalJSON returns the wire form.
 func (e *ToolStateEvent) MarshalJSON() ([]byte, error) { return MarshalEvent(e) }

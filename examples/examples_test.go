@@ -82,7 +82,6 @@ func TestFilesInPagesLoad(t *testing.T) {
 var withoutExample = map[string][]string{
 	"agents: {root: {model: openai/x, add_description_parameter: true}}":                                    {"agent.add_description_parameter"},
 	"agents: {root: {model: openai/x, toolsets: [{type: think, defer: true}]}}":                             {"toolset.defer"},
-	"agents: {root: {model: openai/x, toolsets: [{type: user_prompt}]}}":                                    {"toolset:user_prompt"},
 	"agents: {root: {model: openai/x, toolsets: [{type: mcp, ref: 'docker:x', config: {a: 1}}]}}":           {"toolset.config"},
 	"agents: {root: {model: openai/x, toolsets: [{type: openapi, url: 'https://x.example', headers: {}}]}}": {"toolset:openapi", "toolset.url", "toolset.headers"},
 	"agents: {root: {model: openai/x, toolsets: [{type: a2a, url: 'https://x.example', headers: {}}]}}":     {"toolset:a2a"},

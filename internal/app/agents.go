@@ -86,7 +86,6 @@ var notOffered = map[string]string{
 	"toolset:api":                     "put the endpoint behind an MCP server",
 	"toolset:openapi":                 "put the API behind an MCP server",
 	"toolset:a2a":                     "put the agent behind an MCP server",
-	"toolset:user_prompt":             "let the agent ask in its answer",
 }
 
 // maxModels bounds the cache of built models.
@@ -228,6 +227,8 @@ func (a *agents) Toolset(_ context.Context, _ holdfast.SessionRef, team *agent.T
 	switch t.Type {
 	case "think":
 		return builtin.NewThink(), nil
+	case "user_prompt":
+		return builtin.NewUserPrompt(), nil
 	case "todo":
 		if t.Shared {
 			return builtin.NewTodo("todo"), nil

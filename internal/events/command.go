@@ -136,6 +136,7 @@ type TimerBody struct {
 
 // InputBody is the body of an answer to an elicitation.
 type InputBody struct {
+	// ID is the question; "" is the oldest one that waits.
 	ID string `json:"id"`
 	// Action is "accept", "decline" or "cancel".
 	Action  string          `json:"action"`

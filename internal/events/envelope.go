@@ -67,6 +67,7 @@ func Internal(typ string) bool {
 		holdfast.TypeRunStarted, holdfast.TypeRunFinished, holdfast.TypeRunCanceled, holdfast.TypeRunContinued,
 		holdfast.TypeModelCallStarted, holdfast.TypeModelCallFinished, holdfast.TypeModelCallVoided,
 		holdfast.TypeToolCallsStarted, holdfast.TypeToolCallDecided, holdfast.TypeToolOutcomeUnknown,
+		holdfast.TypeToolCallSuspended, holdfast.TypeElicitationAnswered, holdfast.TypeModelNotice,
 		holdfast.TypeToolState, holdfast.TypePayloadPart, holdfast.TypeTimerSet, holdfast.TypeTimerFired,
 		holdfast.TypeRunScheduled,
 		holdfast.TypeAuthorizationAwaited, holdfast.TypeAuthorizationReceived, holdfast.TypeAuthorizationVouched,

@@ -309,6 +309,13 @@ func (v *Verifier) inCalls(e *Envelope, t *verifyThread, ev holdfast.Event) {
 			}
 			c.again = true // the server refused it before it did anything
 		}
+	case *holdfast.ToolCallSuspendedEvent:
+		if c := v.call(e, t, ev.ToolCallID); c != nil {
+			if c.started == 0 {
+				v.bad(e, RuleIntent, "call %s was never started and asks the user", ev.ToolCallID)
+			}
+			c.again = true // it ended, and that was said
+		}
 	case *holdfast.ToolCallConfirmationEvent:
 		if c := v.call(e, t, ev.ToolCall.ID); c != nil {
 			c.asked = true

@@ -18,6 +18,7 @@ import (
 // is answered with 500.
 var statusOf = map[holdfast.Code]int{
 	holdfast.CodeInvalid:      http.StatusBadRequest,
+	holdfast.CodeInvalidInput: http.StatusUnprocessableEntity,
 	holdfast.CodeUnauthorized: http.StatusUnauthorized,
 	holdfast.CodeForbidden:    http.StatusForbidden,
 	holdfast.CodeNotFound:     http.StatusNotFound,

@@ -225,7 +225,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 		holdfast.CodeInvalid, holdfast.CodeUnauthorized, holdfast.CodeForbidden, holdfast.CodeNotFound, holdfast.CodeConflict,
 		holdfast.CodeKeyReused, holdfast.CodeGone, holdfast.CodeTooLarge, holdfast.CodeRateLimited, holdfast.CodeNotOffered,
 		holdfast.CodeUnavailable, holdfast.CodeTimeout, holdfast.CodeCanceled, holdfast.CodeInternal, holdfast.CodeModelAuth,
-		holdfast.CodeModelRate, holdfast.CodeModelContext, holdfast.CodeModelFilter, holdfast.CodeModelFailed, holdfast.CodeMaxTurns,
+		holdfast.CodeModelRate, holdfast.CodeModelContext, holdfast.CodeModelFilter, holdfast.CodeModelFailed, holdfast.CodeMaxTurns, holdfast.CodeInvalidInput,
 	} {
 		if httpapi.StatusOf[c] == 0 {
 			t.Errorf("code %s has no status", c)

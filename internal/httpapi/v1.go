@@ -168,7 +168,7 @@ type KeyHeader struct {
 // requests are the schemas of bodies that are sent to us: in them a member that
 // is not known is a mistake. Answers may get new members at any time.
 var requests = []string{
-	"NewSession", "NewRun", "NewMessage", "Decision", "Continuation", "MessageIn", "ContentPart", "ImageURL",
+	"NewSession", "NewRun", "NewMessage", "Decision", "Continuation", "InputAnswer", "MessageIn", "ContentPart", "ImageURL",
 	"NewAgent", "AgentPull", "AgentPush",
 }
 

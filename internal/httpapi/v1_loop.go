@@ -2,16 +2,24 @@ package httpapi
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
 )
 
 // Continuation is the body of a request to go on beyond max_iterations.
 type Continuation struct {
 	Iterations int `json:"iterations,omitempty" minimum:"1" maximum:"1000" doc:"How many more model calls the run may make. Default: 10."`
+}
+
+// InputAnswer is the body of an answer to an elicitation_request.
+type InputAnswer struct {
+	Action  string `json:"action" enum:"accept,decline,cancel" doc:"accept comes with content; decline says no, cancel dismisses the question."`
+	Content any    `json:"content,omitempty" doc:"The answer: JSON that fits the schema of the question."`
 }
 
 // loopRoutes are those that answer what the loop waits for, beside decisions on
@@ -21,6 +29,10 @@ func (a *API) loopRoutes(api huma.API) {
 	huma.Register(api, a.operation("continue-run", http.MethodPost, "/v1/sessions/{id}/runs/{run}/continue", tag, "Let a run go on",
 		"Grants more model calls to a run that waits because it has used up max_iterations. A run that does not wait for that is a conflict.",
 		http.StatusNotFound, http.StatusConflict), a.continueRun)
+	huma.Register(api, a.operation("answer-input", http.MethodPost, "/v1/sessions/{id}/inputs/{input}", tag, "Answer a question",
+		"Answers an elicitation_request, the question of a tool or of an MCP server. Content that does not fit the question's schema is refused with 422, code invalid_input, and a text that says where; "+
+			"it may then be sent again with another Idempotency-Key. The same answer again changes nothing, another one is a conflict.",
+		http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity), a.answerInput)
 	huma.Register(api, a.operation("compact", http.MethodPost, "/v1/sessions/{id}/compact", tag, "Summarize a conversation",
 		"The agent's own model writes a summary that replaces the messages so far in what the model sees; the log keeps them. "+
 			"An idle session does it at once, an active run at its next safe point: the events session_compaction and session_summary tell. "+
@@ -40,6 +52,24 @@ func (a *API) continueRun(ctx context.Context, in *struct {
 		body.Iterations = in.Body.Iterations
 	}
 	return a.simple(ctx, in.ref(ctx), events.KindResume, in.Key, body)
+}
+
+func (a *API) answerInput(ctx context.Context, in *struct {
+	SessionPath
+	KeyHeader
+	Input string `path:"input" doc:"Member id of the elicitation_request."`
+	Body  InputAnswer
+},
+) (*settledOut, error) {
+	body := events.InputBody{ID: in.Input, Action: in.Body.Action}
+	if in.Body.Action == "accept" {
+		content, err := json.Marshal(in.Body.Content)
+		if err != nil {
+			return nil, a.respond(ctx, holdfast.WrapError(holdfast.CodeInvalid, err, "content: it is not JSON"))
+		}
+		body.Content = content
+	}
+	return a.simple(ctx, in.ref(ctx), events.KindInput, in.Key, body)
 }
 
 func (a *API) compact(ctx context.Context, in *struct {

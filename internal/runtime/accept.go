@@ -88,6 +88,12 @@ func (s *State) effect(c events.Command, src source) (evs []holdfast.Event, run 
 			return nil, "", err
 		}
 		return s.acceptResume(c, b)
+	case events.KindInput:
+		var b events.InputBody
+		if err := unmarshalBody(c, &b); err != nil {
+			return nil, "", err
+		}
+		return s.acceptInput(c, b)
 	case events.KindCompact:
 		return s.acceptCompact()
 	case events.KindSchedule:

@@ -152,16 +152,6 @@ func (s *State) settleFlow(id string) {
 	}
 }
 
-// waitingFor says what the thread's calls wait for, none of which can go on.
-func waitingFor(t *Thread) string {
-	for _, c := range t.Calls {
-		if c.Status == CallWaiting {
-			return events.WaitingApproval
-		}
-	}
-	return events.WaitingAuthorization
-}
-
 // errAwaiting ends a step whose agent waits for an authorization.
 var errAwaiting = errors.New("the agent waits for an authorization")
 

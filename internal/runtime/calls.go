@@ -176,6 +176,11 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 	case CallDeferred:
 		p.do = doWait
 		return p
+	case CallSuspended:
+		if c.asks() {
+			p.do = doWait
+		}
+		return p
 	case CallUnknown:
 		if c.Policy != "retry" {
 			p.do = doUnknown
@@ -353,6 +358,7 @@ func (d *drive) toolCall(a *agent.Agent, p plan) tool.Call {
 			defer d.mu.Unlock()
 			return d.s.Tool[name][key]
 		},
+		Input: p.call.answers(), Continuation: p.call.Continuation, Elicit: d.elicit(a, p.call.ID),
 	}
 }
 
@@ -376,7 +382,16 @@ var errToolTimeout = errors.New("the tool took too long")
 // one behind it.
 func (d *drive) outcome(ctx context.Context, a *agent.Agent, c holdfast.ToolCall, t boxed, o done, next holdfast.Event) error {
 	res := o.result
-	if o.err != nil {
+	var questions *tool.InputRequired
+	if errors.As(o.err, &questions) {
+		bad := badQuestion(questions)
+		if bad == "" {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.suspend(ctx, a, c, questions, next)
+		}
+		res = tool.ErrorResult(bad)
+	} else if o.err != nil {
 		var after []holdfast.Event
 		if next != nil {
 			after = append(after, next)

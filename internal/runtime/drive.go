@@ -8,6 +8,7 @@ import (
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/tool"
 )
 
 // drive is one ownership of one session.
@@ -27,6 +28,8 @@ type drive struct {
 	blocked uint64                  // seq at which every call was found to wait for a human
 	closed  bool                    // no command is accepted any more
 	cancel  context.CancelCauseFunc // of the work under way, nil if none
+	// asking are the calls that hold for an answer of the user, by question.
+	asking map[string]chan tool.InputAnswer
 }
 
 // errRunCanceled is the cause with which a user's cancellation ends the work
@@ -141,7 +144,7 @@ func (d *drive) next() (next step, waiting string) {
 		return nil, events.WaitingAuthorization
 	case len(t.Calls) > 0:
 		if !d.callsToDo(t) || d.blocked == s.Seq {
-			return nil, waitingFor(t)
+			return nil, t.waitsFor()
 		}
 		return d.toolStep, ""
 	case len(s.Run.Steer) > 0 && t.Task == nil:
@@ -164,7 +167,7 @@ func (d *drive) next() (next step, waiting string) {
 // callsToDo reports whether any call of the thread can go on without a human.
 func (d *drive) callsToDo(t *Thread) bool {
 	for _, c := range t.Calls {
-		if c.Status == CallDeferred {
+		if c.Status == CallDeferred || c.asks() {
 			continue
 		}
 		if c.Status != CallWaiting || (d.s.ToolsApproved && !c.AskedUnknown) {
@@ -253,6 +256,9 @@ func (d *drive) take(ctx context.Context, c events.Command) error {
 	}
 	evs, answer := d.s.accept(c, src)
 	err := d.addTo(ctx, answer.Run, evs...)
+	if err == nil {
+		d.answered(evs)
+	}
 	if errors.Is(err, events.ErrTooLarge) {
 		evs, answer = d.s.refuseTooLarge(c)
 		err = d.addTo(ctx, "", evs...)

@@ -31,6 +31,8 @@ var update = flag.Bool("update", false, "rewrite the expected parts of the scena
 //	run-until WAITING TEXT   a message; then the session parks waiting for that
 //	decide DECISION [IDLE]   a decision on the oldest waiting call; then it parks
 //	continue                 grants more iterations; then the session parks idle
+//	input ACTION [JSON] [> W] answers the oldest question; then it parks idle, or
+//	                         waiting for W; "refused" in place of W
 //	compact                  asks for a summary; then the session parks idle
 //	… refused                the command is refused
 //	schedule TEXT            a message for later; the session stays as it is
@@ -90,6 +92,13 @@ func (s *scenario) play(w *world, ref holdfast.SessionRef) {
 			a = w.send(ref, events.KindDecide, events.DecideBody{Decision: rest})
 		case "continue":
 			a = w.send(ref, events.KindResume, events.ResumeBody{Iterations: 2})
+		case "input":
+			var after string
+			if rest, after, _ = strings.Cut(rest, " > "); after != "" {
+				until = after
+			}
+			action, content, _ := strings.Cut(rest, " ")
+			a = w.send(ref, events.KindInput, events.InputBody{Action: action, Content: json.RawMessage(content)})
 		case "compact":
 			a = w.send(ref, events.KindCompact, nil)
 		case "schedule":

@@ -127,6 +127,8 @@ type Run struct {
 	Declined string `json:",omitempty"`
 	// Decided remembers the decisions on tool calls of this run, by call.
 	Decided map[string]string
+	// Answered remembers the answers to questions of this run, by question.
+	Answered map[string]string `json:",omitempty"`
 }
 
 // Thread is one agent at work, from stream_started to stream_stopped.
@@ -177,6 +179,9 @@ const (
 	CallStarted  = "started"  // its intent is stored: it may have had its effect
 	CallUnknown  = "unknown"  // its worker died in it, and that was said
 	CallDeferred = "deferred" // its server refused it for want of an authorization
+	// CallSuspended: it ended with questions to the user and is made again with the
+	// answers.
+	CallSuspended = "suspended"
 )
 
 // Call is a tool call on its way.
@@ -195,6 +200,10 @@ type Call struct {
 	Policy       string // of the unknown outcome, once decided
 	RejectReason string
 	Flow         string `json:",omitempty"` // the authorization that it waits for
+	// Inputs are the questions that the call has asked, Continuation what it gets
+	// back with the answers.
+	Inputs       []*Input        `json:",omitempty"`
+	Continuation json.RawMessage `json:",omitempty"`
 }
 
 // NewState returns the state of a session before its first event.
@@ -510,12 +519,14 @@ func (s *State) applyCall(e *events.Envelope, t *Thread, ev holdfast.Event) {
 			if c := t.call(st.ID); c != nil {
 				c.Status, c.Epoch = CallStarted, e.Epoch
 				c.Attempt, c.Effect, c.OnUnknown = st.Attempt, st.Effect, st.OnUnknown
+				c.begin()
 			}
 		}
 	case *holdfast.ToolCallEvent:
 		if c := t.call(ev.ToolCall.ID); c != nil {
 			c.Status, c.Epoch, c.Announced = CallStarted, e.Epoch, true
 			c.Attempt, c.Effect, c.OnUnknown = max(ev.Attempt, 1), ev.Effect, ev.OnUnknown
+			c.begin()
 		}
 	case *holdfast.ToolCallConfirmationEvent:
 		if c := t.call(ev.ToolCall.ID); c != nil {
@@ -524,6 +535,8 @@ func (s *State) applyCall(e *events.Envelope, t *Thread, ev holdfast.Event) {
 		}
 	case *holdfast.ToolCallDecidedEvent:
 		s.decide(ev)
+	case *holdfast.ToolCallSuspendedEvent, *holdfast.ElicitationRequestEvent, *holdfast.ElicitationAnsweredEvent:
+		s.applyInput(t, ev)
 	case *holdfast.ToolOutcomeUnknownEvent:
 		if c := t.call(ev.ToolCallID); c != nil {
 			c.Status, c.Policy = CallUnknown, ev.Policy

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -317,6 +318,8 @@ func (a *testAgents) Toolset(_ context.Context, _ holdfast.SessionRef, _ *agent.
 	switch t.Type {
 	case "think":
 		return builtin.NewThink(), nil
+	case "user_prompt":
+		return builtin.NewUserPrompt(), nil
 	case "todo":
 		return builtin.NewTodo("todo"), nil
 	case "memory":
@@ -350,6 +353,8 @@ func (e *effects) Tools(context.Context) ([]tool.Definition, error) {
 		{Name: "pay_ask", Description: "writes, unkeyed", Parameters: schema, NoApproval: true},
 		{Name: "pay_fail", Description: "writes, unkeyed", Parameters: schema, NoApproval: true, OnUnknown: "fail"},
 		{Name: "flood", Description: "says a lot", Parameters: schema, Effect: tool.EffectReadOnly},
+		{Name: "pay_asking", Description: "asks twice, then writes, unkeyed", Parameters: schema, NoApproval: true},
+		{Name: "put_holding", Description: "asks while it goes on, then writes, keyed", Parameters: schema, Effect: tool.EffectIdempotent, NoApproval: true},
 		{Name: "panic", Description: "fails badly", Parameters: schema, Effect: tool.EffectReadOnly},
 		{Name: "gate", Description: "waits to be opened", Parameters: schema, Effect: tool.EffectReadOnly},
 		{Name: "hang", Description: "waits for ever", Parameters: schema, Effect: tool.EffectReadOnly},
@@ -378,13 +383,39 @@ func (e *effects) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		}
 		return tool.Result{Output: string(b)}, nil
 	}
+	asked := ""
+	switch c.Name {
+	case "pay_asking":
+		schema := json.RawMessage(`{"type":"object","properties":{"amount":{"type":"integer","minimum":1}},"required":["amount"]}`)
+		switch string(c.Continuation) {
+		case "":
+			return tool.Result{}, &tool.InputRequired{Continuation: json.RawMessage(`{"step":1}`), Requests: []tool.InputRequest{
+				{Key: "how much", Message: "How much?", Schema: schema}, {Key: "sure", Message: "Sure?"},
+			}}
+		case `{"step":1}`:
+			if c.Input["sure"].Action != tool.InputAccept {
+				return tool.Result{Output: "not paid"}, nil
+			}
+			return tool.Result{}, &tool.InputRequired{
+				Continuation: json.RawMessage(`{"step":2,"amount":` + string(c.Input["how much"].Content) + `}`),
+				Requests:     []tool.InputRequest{{Key: "really", Message: "Really?", ServerURL: "http://effects.test/"}},
+			}
+		}
+		asked = string(c.Continuation) + c.Input["really"].Action
+	case "put_holding":
+		answer, err := c.Elicit(ctx, tool.InputRequest{Message: "May I?", Schema: json.RawMessage(`{"type":"object"}`)})
+		if err != nil {
+			return tool.Result{}, err
+		}
+		asked = answer.Action + string(answer.Content)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.keys == nil {
 		e.keys = map[string]string{}
 	}
-	what := c.Name + c.Arguments
-	if c.Name == "put" {
+	what := c.Name + c.Arguments + asked
+	if strings.HasPrefix(c.Name, "put") {
 		if _, done := e.keys[c.IdempotencyKey]; done {
 			return tool.Result{Output: "done " + what}, nil
 		}

@@ -4,7 +4,7 @@
 // A [Toolset] promises: Tools and Call honour their context; a tool that fails
 // answers a [Result] with IsError, so that the model can react, and returns a
 // Go error only when the caller must act (cancelled, authorization needed, the
-// session's owner must park); outputs are bounded ([MaxOutput]); Close frees
+// session's owner must park: [InputRequired]); outputs are bounded ([MaxOutput]); Close frees
 // everything, processes included, and may be called twice.
 package tool
 
@@ -64,6 +64,12 @@ type Call struct {
 	State func(key string) json.RawMessage
 	// Now is the time of the call from the log, so that a replay sees the same.
 	Now time.Time
+	// Input are the answers to the questions with which the call ended before, by
+	// key, and Continuation what it gave then; see [InputRequired].
+	Input        map[string]InputAnswer
+	Continuation json.RawMessage
+	// Elicit asks the user while the call goes on; nil if nobody can be asked.
+	Elicit Elicit
 	// Progress, if not nil, hands out output of a call that is under way.
 	Progress func(text string)
 }
