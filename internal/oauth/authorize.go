@@ -374,6 +374,8 @@ func (c *Client) Revoke(ctx context.Context, g Grant) error {
 			failed = errors.Join(failed, err)
 		case isBusy(a.status):
 			failed = errors.Join(failed, busy(u, a))
+		case errorCode(a) == errUnsupportedTokenType:
+			// A token that contains what it is worth ends by itself (RFC 7009 section 2.2.1).
 		case a.status != http.StatusOK && a.status != http.StatusNoContent:
 			failed = errors.Join(failed, &TokenError{Origin: origin(u), Status: a.status, Reason: "the " + t.hint + " was not revoked"})
 		}

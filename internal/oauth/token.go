@@ -43,6 +43,8 @@ const (
 	errInvalidGrant  = "invalid_grant"
 	errInvalidClient = "invalid_client"
 	errUseNonce      = "use_dpop_nonce"
+
+	errUnsupportedTokenType = "unsupported_token_type"
 )
 
 // knownCodes may be repeated in errors; others could be anything.
@@ -51,7 +53,15 @@ var knownCodes = []string{
 	"invalid_target", errUseNonce, "invalid_dpop_proof", "access_denied", "server_error", "temporarily_unavailable",
 	"interaction_required", "login_required", "consent_required", "account_selection_required", "unsupported_response_type",
 	"invalid_redirect_uri", "invalid_client_metadata", "invalid_software_statement", "unapproved_software_statement",
-	"unsupported_token_type", "insufficient_user_authentication",
+	errUnsupportedTokenType, "insufficient_user_authentication",
+}
+
+// errorCode is the error code of an answer, "" if there is none.
+func errorCode(a *answer) (code string) {
+	if o, err := parseObject(a.body); err == nil {
+		_ = o.get("error", &code) // one of a wrong type is none
+	}
+	return code
 }
 
 func isTokenError(err error, code string) bool {

@@ -5,16 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"strings"
 )
 
 // Browse opens a URL as a user's browser would, follows its redirects, and
 // returns the URL to which it is sent at last that begins with stop, unopened.
-// It clicks on nothing.
+// It keeps cookies and clicks on nothing.
 func Browse(ctx context.Context, at, stop string) (*url.URL, error) {
 	var reached *url.URL
-	client := &http.Client{CheckRedirect: func(req *http.Request, via []*http.Request) error {
+	cookies, err := cookiejar.New(nil)
+	if err != nil {
+		return nil, fmt.Errorf("the browser has no cookies: %w", err)
+	}
+	client := &http.Client{Jar: cookies, CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if strings.HasPrefix(req.URL.String(), stop) {
 			reached = req.URL
 			return http.ErrUseLastResponse

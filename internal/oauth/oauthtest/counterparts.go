@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-//go:embed npm/package.json npm/package-lock.json
+//go:embed npm/package.json npm/package-lock.json npm/provider.mjs
 var pinned embed.FS
 
 // install puts the packages into the user's cache, once for each change of the
