@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -55,7 +54,7 @@ func (b *Bus) Frames(ctx context.Context, stream string, after uint64, fn func(r
 	if err != nil {
 		return fmt.Errorf("read stream %s: %w", stream, err)
 	}
-	course := frameCourse{at: after, fn: fn, failed: make(chan error, 1)}
+	course := frameCourse{at: after, fn: fn, failed: make(chan error, 1), turn: make(chan struct{}, 1)}
 	consuming, err := consumer.Consume(course.take, jetstream.PullMaxBytes(readAhead), jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 		b.log.Debug("reading the stream is interrupted", "stream", stream, "error", err)
 	}))
@@ -77,20 +76,21 @@ func (b *Bus) Frames(ctx context.Context, stream string, after uint64, fn func(r
 
 // frameCourse is what the callbacks of one reading share. An ordered consumer
 // that makes itself anew calls from another goroutine while the callback before
-// may still run, and nothing that it offers says when the last one is over: the
-// lock does.
+// may still run, and nothing that it offers says when the last one is over: who
+// has the turn does. (It is no mutex since fn may wait for long, which the
+// simulation's clock must see.)
 type frameCourse struct {
 	fn     func(recorder.Frame) error
 	failed chan error // capacity 1: why it ended by itself
 
-	mu    sync.Mutex // held while fn runs; guards what follows
-	at    uint64     // position of the last frame that fn got
+	turn  chan struct{} // capacity 1, taken while fn runs; guards what follows
+	at    uint64        // position of the last frame that fn got
 	ended bool
 }
 
 func (c *frameCourse) take(msg jetstream.Msg) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
 	if c.ended {
 		return
 	}
@@ -110,8 +110,8 @@ func (c *frameCourse) take(msg jetstream.Msg) {
 
 // end waits until fn has returned and lets it not be called again.
 func (c *frameCourse) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
 	c.ended = true
 }
 

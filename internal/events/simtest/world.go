@@ -180,7 +180,7 @@ func (w *World) newProcessThrough(ctx context.Context, name string, dial nats.In
 	if err != nil {
 		return nil, err
 	}
-	bus, err := natsbus.Open(ctx, nc, natsbus.Config{Shards: 1 + int(w.Seed%2)})
+	bus, err := natsbus.Open(ctx, nc, natsbus.Config{Shards: 1 + int(w.Seed%2), MaxBytes: 256 << 20})
 	if err != nil {
 		nc.Close()
 		return nil, err
