@@ -119,8 +119,15 @@ func (a *API) v1(mux *http.ServeMux) {
 			_, _ = w.Write(body) // a failure is the client's; it has gone
 		}
 	}
-	mux.HandleFunc("GET /v1/openapi.json", serve("application/vnd.oai.openapi+json", asJSON))
-	mux.HandleFunc("GET /v1/openapi.yaml", serve("application/vnd.oai.openapi", a.spec))
+	asPage := sync.OnceValues(func() ([]byte, error) { return renderPage(api.OpenAPI()) })
+	for _, at := range []string{"/", "/v1/"} {
+		mux.HandleFunc("GET "+at+"openapi.json", serve("application/vnd.oai.openapi+json", asJSON))
+		mux.HandleFunc("GET "+at+"openapi.yaml", serve("application/vnd.oai.openapi", a.spec))
+		mux.HandleFunc("GET "+at+"docs", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Security-Policy", pagePolicy)
+			serve("text/html; charset=utf-8", asPage)(w, r)
+		})
+	}
 }
 
 const apiDescription = "Sessions of LLM agents that survive any crash.\n\n" +
