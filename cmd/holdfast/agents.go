@@ -12,7 +12,7 @@ import (
 )
 
 func agentCommand() *cobra.Command {
-	c := &cobra.Command{Use: "agent", Aliases: []string{"agents"}, Short: "List, check, push and pull agent files", Args: noSubcommand}
+	c := &cobra.Command{Use: "agent", Aliases: []string{"agents"}, Short: "List, check, push and pull agent files", Args: noSubcommand, RunE: showHelp}
 	c.AddCommand(agentList(), agentShow(), agentPut(), agentRemove(), agentCheck(), agentSchema(), agentPush(), agentPull())
 	return c
 }

@@ -236,7 +236,9 @@ func (ch *chat) toolDone(call, output string, failed bool) {
 		if n := strings.Count(strings.TrimSpace(output), "\n"); n > 0 {
 			more = fmt.Sprintf(" (%d lines)", n+1)
 		}
-		ch.add(ch.fold(mark + " " + toolLine(t.call, 50) + ch.style.dim(" → "+oneLine(output, 80)+more)))
+		line := mark + " " + toolLine(t.call, max(16, ch.columns()/3))
+		room := ch.columns() - textWidth(line) - len(" → ") - len(more)
+		ch.add(ch.fold(line + ch.style.dim(" → "+oneLine(output, max(8, room))+more)))
 	}
 }
 

@@ -165,7 +165,7 @@ func (ch *chat) adopt(doc *client.Document) {
 	ch.run, ch.running, ch.began = doc.Run, doc.Run != "", time.Now()
 	ch.cost, ch.tokens = doc.Cost, doc.InputTokens+doc.OutputTokens
 	ch.pending, ch.limit, ch.auth, ch.tools, ch.queue, ch.partial, ch.flushed, ch.speaker = nil, nil, nil, nil, nil, "", 0, ""
-	ch.add(ch.style.dim(fmt.Sprintf("holdfast · %s · %s · session %s · /help", strings.TrimSuffix(clean(ch.agent), ".yaml"), ch.where, doc.ID)))
+	ch.paragraph(fmt.Sprintf("holdfast · %s · %s · session %s · /help", strings.TrimSuffix(ch.agent, ".yaml"), ch.where, doc.ID), lookDim, "")
 }
 
 // follow reads the session until it is told to stop.

@@ -11,10 +11,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -57,16 +59,24 @@ func main() {
 	os.Exit(execute(ctx, os.Args[1:]))
 }
 
+// execute runs a command and returns its exit code.
 func execute(ctx context.Context, args []string) int {
+	return executeOn(ctx, args, os.Stdin, os.Stdout, os.Stderr)
+}
+
+func executeOn(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	root := rootCommand()
 	root.SetArgs(args)
+	root.SetIn(in)
+	root.SetOut(out)
+	root.SetErr(errOut)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
 	}
 	err, code := explain(err)
 	if text := err.Error(); text != "" {
-		fmt.Fprintln(root.ErrOrStderr(), "holdfast: "+text)
+		fmt.Fprintln(errOut, "holdfast: "+text)
 	}
 	return code
 }
@@ -78,7 +88,7 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noSubcommand,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE:          showHelp,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w\nsee: %s --help", err, c.CommandPath())}
@@ -102,6 +112,9 @@ func rootCommand() *cobra.Command {
 func explain(err error) (error, int) { //nolint:revive // the error is what is explained
 	if e := (*exitError)(nil); errors.As(err, &e) {
 		return err, e.code
+	}
+	if strings.HasPrefix(err.Error(), "if any flags in the group") || strings.HasPrefix(err.Error(), "requires at least") {
+		return err, exitUsage // cobra has no type for them
 	}
 	var failed *url.Error
 	var answer *client.Error

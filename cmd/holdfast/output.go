@@ -51,6 +51,9 @@ func noSubcommand(c *cobra.Command, args []string) error {
 	return nil
 }
 
+// showHelp is what a command does that has only subcommands.
+func showHelp(c *cobra.Command, _ []string) error { return c.Help() }
+
 // readAll reads a file, or standard input for "-".
 func readAll(c *cobra.Command, name string) ([]byte, error) {
 	var data []byte

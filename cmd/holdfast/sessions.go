@@ -14,7 +14,7 @@ import (
 )
 
 func sessionsCommand() *cobra.Command {
-	c := &cobra.Command{Use: "sessions", Aliases: []string{"session"}, Short: "List, show and remove sessions", Args: noSubcommand}
+	c := &cobra.Command{Use: "sessions", Aliases: []string{"session"}, Short: "List, show and remove sessions", Args: noSubcommand, RunE: showHelp}
 	c.AddCommand(sessionsList(), sessionsShow(), sessionsRemove())
 	return c
 }

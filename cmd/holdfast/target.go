@@ -232,7 +232,7 @@ func (t *target) sessionIDs(c *cobra.Command, args []string, prefix string) ([]s
 }
 
 func contextCommand() *cobra.Command {
-	c := &cobra.Command{Use: "context", Short: "Name the servers that you use, with their keys", Args: noSubcommand}
+	c := &cobra.Command{Use: "context", Short: "Name the servers that you use, with their keys", Args: noSubcommand, RunE: showHelp}
 	c.AddCommand(contextAdd(), contextUse(), contextList(), contextRemove())
 	return c
 }
