@@ -189,7 +189,12 @@ func (ch *chat) command(ctx context.Context, text string) {
 		for _, c := range chatCommands {
 			ch.add(ch.fold(fmt.Sprintf("  %-18s %s", c.name+" "+c.args, c.what)))
 		}
-		ch.add("  Alt-Enter, Ctrl-J  a new line      Up, Down  what you wrote before", "  //text             says /text to the agent")
+		for _, line := range []string{
+			"  //TEXT             say /TEXT to the agent",
+			"  Alt-Enter, Ctrl-J  a new line", "  Up, Down           what you wrote before",
+		} {
+			ch.add(ch.fold(line))
+		}
 	case "/new":
 		ch.switchTo(ctx, func(ctx context.Context) (*client.Document, error) {
 			return ch.client.CreateSession(ctx, client.NewSession{Agent: ch.agent, ToolsApproved: ch.approved})
@@ -226,7 +231,11 @@ func (ch *chat) command(ctx context.Context, text string) {
 			return err
 		}, ch.orFail)
 	case "/session":
-		ch.add(ch.fold(fmt.Sprintf("%s · %s · %d tokens · $%.4f", ch.session, clean(ch.title), ch.tokens, ch.cost)))
+		title := ""
+		if ch.title != "" {
+			title = ch.title + " · "
+		}
+		ch.paragraph(fmt.Sprintf("%s · %s%d tokens · $%.4f", ch.session, title, ch.tokens, ch.cost), "", "")
 	case "/quit", "/exit":
 		ch.over = true
 	default:

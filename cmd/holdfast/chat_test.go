@@ -107,6 +107,12 @@ func (s *screenRecorder) render() string {
 // await waits until the terminal shows all of these.
 func (s *screenRecorder) await(t testing.TB, texts ...string) string {
 	t.Helper()
+	return s.awaitTimes(t, texts[0], 1, texts[1:]...)
+}
+
+// awaitTimes is await for a text that is to be there n times.
+func (s *screenRecorder) awaitTimes(t testing.TB, repeated string, n int, texts ...string) string {
+	t.Helper()
 	limit := time.After(20 * time.Second)
 	for {
 		s.mu.Lock()
@@ -116,6 +122,9 @@ func (s *screenRecorder) await(t testing.TB, texts ...string) string {
 			t.Fatalf("%s\n%s", problem, now)
 		}
 		missing := ""
+		if strings.Count(now, repeated) < n {
+			missing = repeated
+		}
 		for _, text := range texts {
 			if !strings.Contains(now, text) {
 				missing = text
@@ -190,8 +199,9 @@ func TestChat(t *testing.T) {
 	c.typed("n")
 	c.await(t, "✗ add_memory(", "The user rejected")
 	c.typed("/new\r")
+	c.awaitTimes(t, "/help", 2)
 	c.typed("/session\r")
-	c.await(t, " · 0 tokens · $0.0000")
+	c.await(t, "0 tokens · $0.0000")
 	c.typed("/nonsense\r")
 	c.await(t, "there is no command /nonsense")
 	c.typed("/he\t\r")
@@ -232,8 +242,7 @@ func TestChatGoesOn(t *testing.T) {
 	second.typed("a")
 	second.await(t, "✓ add_memory(", "The tool said")
 	second.typed("/fork\r")
-	second.typed("/session\r")
-	second.await(t, "tokens · $0.0000")
+	second.awaitTimes(t, "/help", 2)
 	second.leave()
 }
 

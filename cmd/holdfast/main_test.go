@@ -335,3 +335,38 @@ func TestDocumentedCommands(t *testing.T) {
 		t.Errorf("the page has only %d commands", ran)
 	}
 }
+
+// TestCopy: a session goes into a file and back, under another id and on standard
+// input; a file that is not whole is refused.
+func TestCopy(t *testing.T) {
+	t.Setenv(envURL, serverURL)
+	id := ask(t, "hello")
+	file := filepath.Join(t.TempDir(), "session.jsonl")
+	if code, _, errOut := holdfastCommand(t, "export", id, "-o", file); code != 0 || !strings.Contains(errOut, "bytes") {
+		t.Fatalf("export: %d %s", code, errOut)
+	}
+	if code, out, errOut := holdfastCommand(t, "import", file, "--id", "copy-of-it"); code != 0 || strings.TrimSpace(out) != "copy-of-it" {
+		t.Fatalf("import: %d %s%s", code, out, errOut)
+	}
+	code, one, errOut := holdfastCommand(t, "export", id)
+	if code != 0 {
+		t.Fatal(errOut)
+	}
+	if code, out, errOut := holdfastWith(t, one, "import", "-", "--json"); code != 0 || !strings.Contains(out, id) {
+		t.Errorf("import of what is there: %d %s%s", code, out, errOut)
+	}
+	first, err := newTestClient(t).GetSession(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := newTestClient(t).GetSession(t.Context(), "copy-of-it")
+	if err != nil || len(second.Messages) != len(first.Messages) || second.Title != first.Title {
+		t.Errorf("the copy: %+v, %v", second, err)
+	}
+	if code, _, errOut := holdfastWith(t, one[:len(one)/2], "import", "-", "--id", "half"); code != exitFailed || errOut == "" {
+		t.Errorf("half a file: %d %s", code, errOut)
+	}
+	if code, _, _ := holdfastCommand(t, "export", "nobody", "-o", filepath.Join(t.TempDir(), "x")); code != exitNotFound {
+		t.Errorf("export of nothing: %d", code)
+	}
+}
