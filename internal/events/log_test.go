@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
@@ -25,6 +27,7 @@ const patience = 30 * time.Second
 type world struct {
 	t     *testing.T
 	ctx   context.Context
+	nc    *nats.Conn
 	nats  *natsbus.Bus
 	bus   *scripted // in front of nats
 	store *sqlitestore.Store
@@ -61,7 +64,7 @@ func newWorld(t *testing.T) *world {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return &world{
-		t: t, ctx: ctx, nats: bus, bus: &scripted{Bus: bus}, store: store, away: &away{Store: store},
+		t: t, ctx: ctx, nc: nc, nats: bus, bus: &scripted{Bus: bus}, store: store, away: &away{Store: store},
 		ref: eventstest.NewRef(),
 	}
 }
