@@ -18,9 +18,9 @@ import (
 
 // start runs everything in this process on a folder and returns the API's
 // address and what stops it.
-func start(t *testing.T, data string) (base string, stop func()) {
+func start(t *testing.T, data string, env ...string) (base string, stop func()) {
 	t.Helper()
-	cfg, err := config.Load([]string{"HOLDFAST_DATA=" + data, "HOLDFAST_LISTEN=127.0.0.1:0"})
+	cfg, err := config.Load(append([]string{"HOLDFAST_DATA=" + data, "HOLDFAST_LISTEN=127.0.0.1:0"}, env...))
 	if err != nil {
 		t.Fatal(err)
 	}
