@@ -64,8 +64,7 @@ func TestOIDCProvider(t *testing.T) {
 	if back.Query().Get("iss") != issuer {
 		t.Errorf("the response is %s", back.Redacted())
 	}
-	g, err := w.client.Finish(t.Context(), f, response(back.Query()))
-	if err != nil {
+	if _, err := w.client.Finish(t.Context(), f, response(back.Query())); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.client.Finish(t.Context(), f, response(back.Query())); err == nil {
@@ -101,7 +100,7 @@ func TestOIDCProvider(t *testing.T) {
 		t.Errorf("after the step up: scopes %q, %v", last.Scope, err)
 	}
 
-	g, _ = w.grant()
+	g, _ := w.grant()
 	if err := w.client.Revoke(t.Context(), g); err != nil {
 		t.Error(err)
 	}

@@ -396,7 +396,7 @@ func TestBodiesAreSentAgain(t *testing.T) {
 	wantError(t, err, "more than")
 	broken := io.NopCloser(io.MultiReader(strings.NewReader("{"), errReader{}))
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, w.conn.ServerURL, broken)
-	if _, err := w.transport().RoundTrip(req); !errors.Is(err, errStore) { //nolint:bodyclose // there is none
+	if _, err := w.transport().RoundTrip(req); !errors.Is(err, errStore) {
 		t.Errorf("error %v", err)
 	}
 }
