@@ -45,6 +45,7 @@ type agents struct {
 	keys    bool
 	hosted  bool
 	memory  tool.MemoryStore
+	auth    *authorizations // nil without keys
 	log     *slog.Logger
 	version string
 	client  *http.Client
@@ -203,10 +204,21 @@ func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model,
 	return openai.New(cfg, openai.Options{HTTPClient: a.client})
 }
 
-// secret returns the value of a tenant's secret.
+// secretWait bounds how long the vault may take to give a secret.
+const secretWait = 10 * time.Second
+
+// secret returns the value of a tenant's secret: from the vault, else, where that
+// is allowed, from the worker's environment.
 func (a *agents) secret(tenant, name string) (string, error) {
 	if name == "" {
 		return "", nil
+	}
+	if a.auth != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), secretWait)
+		defer cancel()
+		if value, ok, err := a.auth.vault.Secret(ctx, tenant, name); ok || err != nil {
+			return value, err
+		}
 	}
 	if !a.keys {
 		return "", holdfast.Errorf(holdfast.CodeModelAuth, "the secret %s of tenant %q is not known: this deployment does not use keys of the worker's environment (HOLDFAST_MODEL_KEYS_FROM_ENV)", name, tenant)
@@ -219,7 +231,7 @@ func (a *agents) secret(tenant, name string) (string, error) {
 }
 
 // Toolset implements [runtime.Agents].
-func (a *agents) Toolset(_ context.Context, _ holdfast.SessionRef, team *agent.Team, ag *agent.Agent, t *agent.Toolset) (tool.Toolset, error) {
+func (a *agents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent.Team, ag *agent.Agent, t *agent.Toolset) (tool.Toolset, error) {
 	if a.hosted && t.NeedsSandbox() {
 		return nil, holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: toolset %q touches the machine of the worker, and no sandbox is configured", t.Type)
 	}
@@ -237,7 +249,7 @@ func (a *agents) Toolset(_ context.Context, _ holdfast.SessionRef, team *agent.T
 	case "memory":
 		return builtin.NewMemory(a.memory, strings.TrimSuffix(strings.TrimSuffix(team.Name, ".yml"), ".yaml")+"/"+ag.Name), nil
 	case "mcp":
-		return a.mcp(t)
+		return a.mcp(ctx, s, t)
 	case "fetch":
 		o := builtin.FetchOptions{Version: a.version}
 		if t.Timeout != nil {
@@ -292,8 +304,8 @@ func (a *agents) filesystem(t *agent.Toolset, shell builtin.ShellOptions) (tool.
 	return builtin.NewFilesystem(o)
 }
 
-func (a *agents) mcp(t *agent.Toolset) (tool.Toolset, error) {
-	env, err := a.expand(t.Env)
+func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolset) (tool.Toolset, error) {
+	env, err := a.expand(s.Tenant, t.Env)
 	if err != nil {
 		return nil, err
 	}
@@ -309,7 +321,7 @@ func (a *agents) mcp(t *agent.Toolset) (tool.Toolset, error) {
 	}
 	if t.Remote != nil {
 		cfg.URL, cfg.Transport = t.Remote.URL, t.Remote.TransportType
-		if cfg.Headers, err = a.expand(t.Remote.Headers); err != nil {
+		if cfg.Headers, err = a.expand(s.Tenant, t.Remote.Headers); err != nil {
 			return nil, err
 		}
 		if cfg.Transport == "streamable-http" {
@@ -328,14 +340,24 @@ func (a *agents) mcp(t *agent.Toolset) (tool.Toolset, error) {
 	if cfg.Command != "" && a.hosted {
 		return nil, holdfast.Errorf(holdfast.CodeNotOffered, "MCP servers by command need a sandbox, and this deployment has none")
 	}
-	return mcptool.New(cfg, mcptool.Options{Logger: a.log, InheritEnv: !a.hosted, Version: a.version})
+	o := mcptool.Options{Logger: a.log, InheritEnv: !a.hosted, Version: a.version}
+	if cfg.URL != "" && a.auth != nil {
+		conn, err := a.auth.connection(ctx, s, tool.UserOf(ctx), cfg.Name, cfg.URL)
+		if err != nil {
+			return nil, err
+		}
+		if o.RoundTripper, err = a.auth.client.RoundTripper(conn); err != nil {
+			return nil, holdfast.WrapError(holdfast.CodeInvalid, err, "the address of the MCP server "+cfg.Name+" cannot be used")
+		}
+	}
+	return mcptool.New(cfg, o)
 }
 
 // reference is how an agent file names a secret.
 var reference = regexp.MustCompile(`\$\{(?:env\.)?([A-Za-z_][A-Za-z0-9_]*)\}`)
 
 // expand replaces ${env.NAME} by the secret of that name.
-func (a *agents) expand(in map[string]string) (map[string]string, error) {
+func (a *agents) expand(tenant string, in map[string]string) (map[string]string, error) {
 	if len(in) == 0 {
 		return nil, nil
 	}
@@ -343,7 +365,7 @@ func (a *agents) expand(in map[string]string) (map[string]string, error) {
 	for k, v := range in {
 		var missing error
 		out[k] = reference.ReplaceAllStringFunc(v, func(m string) string {
-			value, err := a.secret("", reference.FindStringSubmatch(m)[1])
+			value, err := a.secret(tenant, reference.FindStringSubmatch(m)[1])
 			if err != nil {
 				missing = err
 			}

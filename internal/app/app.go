@@ -23,6 +23,8 @@ import (
 	"github.com/holdfast-run/holdfast/internal/httpapi"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
+	"github.com/holdfast-run/holdfast/internal/oauth/flow"
+	"github.com/holdfast-run/holdfast/internal/oauth/vault"
 	"github.com/holdfast-run/holdfast/internal/ociregistry"
 	"github.com/holdfast-run/holdfast/internal/pgstore"
 	"github.com/holdfast-run/holdfast/internal/recorder"
@@ -81,6 +83,8 @@ type Store interface {
 	events.Maintainer
 	events.TimerStore
 	tool.MemoryStore
+	vault.Store
+	flow.Store
 	agent.Store
 	Close() error
 }
@@ -135,7 +139,10 @@ type program struct {
 	bus   *natsbus.Bus
 	store Store
 	api   *httpapi.API
-	front atomic.Pointer[http.Handler]
+	auth  *authorizations // nil without keys
+	// publicURL is where users reach the API.
+	publicURL string
+	front     atomic.Pointer[http.Handler]
 
 	stops []func() error // in the order of the starts
 }
@@ -164,8 +171,14 @@ func (p *program) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.publicURL = strings.TrimSuffix(p.cfg.PublicURL.Reveal(), "/")
+	if addr != "" && p.publicURL == "http://"+p.cfg.Listen {
+		p.publicURL = "http://" + addr // the port may be a free one
+	}
 	if p.roles == (Roles{Callback: true}) {
-		p.serve(callbackHandler())
+		if err := p.startCallback(ctx); err != nil {
+			return err
+		}
 		p.ready(addr)
 		return nil
 	}
@@ -179,6 +192,9 @@ func (p *program) start(ctx context.Context) error {
 		if err := p.startRecorder(); err != nil {
 			return err
 		}
+	}
+	if err := p.openAuthorizations(); err != nil {
+		return err
 	}
 	ag, err := p.openAgents()
 	if err != nil {
@@ -331,7 +347,7 @@ func (p *program) openAgents() (*agents, error) {
 	}
 	return &agents{
 		library: agent.NewLibrary(p.store, source, opt), writer: p.cfg.AgentWriter, base: source, opt: opt, dir: dir, keys: p.cfg.ModelKeysFromEnv.Or(!hosted), hosted: hosted,
-		memory: p.store, log: p.log, version: p.o.Version, client: http.DefaultClient,
+		memory: p.store, auth: p.auth, log: p.log, version: p.o.Version, client: http.DefaultClient,
 		models: map[modelOf]builtModel{},
 	}, nil
 }
@@ -348,8 +364,13 @@ func (p *program) startAPI(ag *agents) error {
 	if d := p.cfg.DefaultAgent; d != "" {
 		aliases["pirate"] = strings.TrimSuffix(d, ".yaml") // what older clients ask for, whatever was meant
 	}
+	var auth httpapi.Authorizations
+	if p.auth != nil {
+		auth = p.auth
+	}
 	api, err := httpapi.New(httpapi.Config{
-		Bus: p.bus, Store: p.store, Commands: p.bus, Agents: ag.library, Keys: keys,
+		Authorizations: auth,
+		Bus:            p.bus, Store: p.store, Commands: p.bus, Agents: ag.library, Keys: keys,
 		MakeAgent: ag.maker(), Registry: registry{ociregistry.New(ociregistry.Options{Hosted: ag.hosted, Version: p.o.Version})}, HostFiles: !ag.hosted,
 		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, PublicURL: p.cfg.PublicURL.Reveal(), MaxBody: int64(p.cfg.MaxBody), CORSOrigins: p.cfg.CORSOrigins,
 		AgentAliases: aliases,
@@ -359,7 +380,11 @@ func (p *program) startAPI(ag *agents) error {
 	}
 	p.api = api
 	p.onStop(func() error { api.Close(); return nil })
-	p.serve(api)
+	front, err := p.withOAuth(api, keys)
+	if err != nil {
+		return err
+	}
+	p.serve(front)
 	return nil
 }
 
@@ -378,7 +403,12 @@ func (p *program) startWorker(ag *agents) {
 	if len(p.o.Tools) > 0 {
 		source = hostAgents{ag, p.o.Tools}
 	}
+	var authorizer runtime.Authorizer
+	if p.auth != nil {
+		authorizer = p.auth
+	}
 	engine := runtime.NewEngine(runtime.Config{
+		Authorizer:   authorizer,
 		NoCompaction: p.o.NoCompaction,
 		Reader:       &events.Reader{Bus: p.bus, Store: p.store}, Agents: source, Snapshots: p.store, DefaultAgent: p.cfg.DefaultAgent, Logger: p.log,
 		ApprovalTimeout: p.cfg.ApprovalTimeout,
@@ -401,6 +431,7 @@ func (p *program) startRecorder() error {
 	}
 	p.background("recorder", r.Run, nil)
 	p.background("compaction", p.compact, nil)
+	p.background("purge", p.purgeFlows, nil)
 	p.startKeeper()
 	return nil
 }

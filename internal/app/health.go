@@ -9,6 +9,7 @@ import (
 	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/httpapi"
 )
 
 // retryable reports whether an error may go away by waiting.
@@ -24,6 +25,15 @@ func processSuffix() string { return strings.ToLower(rand.Text()[:10]) }
 // healthHandler answers health checks of a process without an API, and of any
 // process that has not started yet.
 func (p *program) healthHandler(started bool) http.Handler {
+	var checks []httpapi.Check
+	if started {
+		checks = p.checks()
+	}
+	return p.healthOf(checks, started)
+}
+
+// healthOf is healthHandler for what the process depends on.
+func (p *program) healthOf(checks []httpapi.Check, started bool) http.Handler {
 	mux := http.NewServeMux()
 	alive := func(w http.ResponseWriter, _ *http.Request) {
 		respond(w, http.StatusOK, map[string]string{"status": "ok"})
@@ -38,7 +48,7 @@ func (p *program) healthHandler(started bool) http.Handler {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
 		status, body := http.StatusOK, map[string]string{"status": "ok"}
-		for _, c := range p.checks() {
+		for _, c := range checks {
 			body[c.Name] = "ok"
 			if err := c.Check(ctx); err != nil {
 				status, body["status"], body[c.Name] = http.StatusServiceUnavailable, "unavailable", "unreachable"

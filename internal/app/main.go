@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -68,6 +69,9 @@ func Main(name, version string, exporters func(context.Context, telemetry.Servic
 // would start servers of its own that nobody else reaches.
 func needServers(cfg config.Config, roles Roles) error {
 	if roles == (Roles{Callback: true}) {
+		if cfg.StateKeys != "" && cfg.NATSURL == "" {
+			return errors.New("HOLDFAST_NATS_URL must be set: the callback hands what it receives to the workers")
+		}
 		return nil
 	}
 	var missing []string

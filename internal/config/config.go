@@ -54,6 +54,12 @@ type Config struct {
 	Hosted           Switch `env:"HOLDFAST_HOSTED" doc:"true refuses tools that touch the machine of the worker. Default: true in api, worker and oauth-callback, false in holdfast dev and holdfast run."`
 	ModelKeysFromEnv Switch `env:"HOLDFAST_MODEL_KEYS_FROM_ENV" doc:"true lets agents use the keys of model providers in the worker's environment, such as OPENAI_API_KEY, whoever the tenant is. Default: the opposite of HOLDFAST_HOSTED."`
 
+	VaultKeys   Secret `env:"HOLDFAST_VAULT_KEYS" doc:"Keys that wrap the data keys of tenants, id:base64 of 32 bytes, several separated by commas: the first one wraps, all unwrap (holdfast vault rotate). The same for api and worker. Empty: made in HOLDFAST_DATA if the database is there too, else OAuth connections and secrets of tenants are not offered."`
+	StateKeys   Secret `env:"HOLDFAST_OAUTH_STATE_KEYS" doc:"Keys that authenticate the state of authorizations and seal their answers, id:base64 of 32 bytes, several separated by commas: the first one signs, all are accepted. The same for api, worker and oauth-callback; belongs to HOLDFAST_VAULT_KEYS, and is made like them if empty."`
+	CallbackURL URL    `env:"HOLDFAST_OAUTH_CALLBACK_URL" doc:"Address of oauth-callback for browsers, without a path at the end. Without addresses in HOLDFAST_OAUTH_RETURN_URLS it needs the host name of HOLDFAST_PUBLIC_URL, so that browsers bring their cookie. Empty: the API serves the callback."`
+	ReturnURLs  string `env:"HOLDFAST_OAUTH_RETURN_URLS" doc:"Where browsers go when a user of a tenant has answered an authorization server: tenant=https://…, several separated by commas. The tenant's application then vouches for its user by API; until it has, the answer is not used. Empty: the browser that began must be the one that ends."`
+	EgressAllow string `env:"HOLDFAST_EGRESS_ALLOW" doc:"Addresses host:port, several separated by commas, that agents' MCP servers and their authorization servers may have although they are private, also by http. Everything else must be public and https; loopback is allowed where HOLDFAST_HOSTED is false."`
+
 	WorkerID       string        `env:"HOLDFAST_WORKER_ID" doc:"Name of the worker in logs and events, unique among those that run at the same time: letters, digits, - and _. Empty: host name and a random suffix."`
 	WorkerSessions int           `env:"HOLDFAST_WORKER_SESSIONS" default:"1000" doc:"How many sessions a worker owns at once; parked sessions do not count. Further work waits for another worker or for room."`
 	DrainTimeout   time.Duration `env:"HOLDFAST_DRAIN_TIMEOUT" default:"25s" doc:"How long a process that was told to end brings its work to a safe point. Keep it under the grace period of whoever stops it, 30s in Kubernetes; what is cut off another worker takes over."`
@@ -175,6 +181,7 @@ func (c Config) problems() []error {
 		c.NATSURL.check("HOLDFAST_NATS_URL", "nats", "tls", "ws", "wss"),
 		c.DatabaseURL.checkOne("HOLDFAST_DATABASE_URL", "postgres", "postgresql"),
 		c.PublicURL.checkOne("HOLDFAST_PUBLIC_URL", "http", "https"),
+		c.CallbackURL.checkOne("HOLDFAST_OAUTH_CALLBACK_URL", "http", "https"),
 	)
 	_, _, err := net.SplitHostPort(c.Listen)
 	bad(err == nil, "HOLDFAST_LISTEN", c.Listen, "must be host:port")

@@ -69,6 +69,8 @@ type Config struct {
 	Fresh func(ctx context.Context)
 	// Checks are what /readyz asks, all at once, for at most two seconds.
 	Checks []Check
+	// Authorizations holds OAuth connections and secrets. Default: none are offered.
+	Authorizations Authorizations
 	// Logger gets failures, and at debug level every request. Default: none.
 	Logger *slog.Logger
 	// Version is shown in the OpenAPI document. Default "dev".

@@ -48,6 +48,8 @@ func (a *API) legacy(mux *http.ServeMux, prefix string, agentsAsList bool) {
 	handle("POST", "/sessions/{id}/resume", l.resume)
 	handle("POST", "/sessions/{id}/agent/{agent}", l.run)
 	handle("POST", "/sessions/{id}/agent/{agent}/{agent_name}", l.run)
+	handle("POST", "/{id}/resumeStartOauth", l.startOAuth)
+	handle("POST", "/resumeCodeReceivedOauth", l.codeReceived)
 	for _, n := range notOffered {
 		handle(n.method, n.path, func(http.ResponseWriter, *http.Request) error {
 			return holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: %s", n.what)
@@ -57,10 +59,7 @@ func (a *API) legacy(mux *http.ServeMux, prefix string, agentsAsList bool) {
 
 // notOffered are the routes of the contract that this deployment knows and does
 // not offer.
-var notOffered = []struct{ method, path, what string }{
-	{"POST", "/{id}/resumeStartOauth", "OAuth connections"},
-	{"POST", "/resumeCodeReceivedOauth", "OAuth connections"},
-}
+var notOffered = []struct{ method, path, what string }{}
 
 // legacyRow is a row of GET /sessions.
 type legacyRow struct {

@@ -101,6 +101,7 @@ func (a *API) v1(mux *http.ServeMux) {
 	a.sessionRoutes(api)
 	a.runRoutes(api)
 	a.agentRoutes(api)
+	a.authorizationRoutes(api)
 	a.eventRoutes(mux, api)
 	a.scheduledRoutes(api)
 	a.copyRoutes(mux, api)
@@ -176,6 +177,7 @@ type KeyHeader struct {
 // is not known is a mistake. Answers may get new members at any time.
 var requests = []string{
 	"NewSession", "NewRun", "NewMessage", "Decision", "Continuation", "InputAnswer", "MessageIn", "ContentPart", "ImageURL",
+	"StartDecision", "Vouch", "OAuthClient", "SecretValue",
 	"NewAgent", "AgentPull", "AgentPush",
 }
 

@@ -1,0 +1,385 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/callback"
+	"github.com/holdfast-run/holdfast/internal/egress"
+	"github.com/holdfast-run/holdfast/internal/httpapi"
+	"github.com/holdfast-run/holdfast/internal/oauth"
+	"github.com/holdfast-run/holdfast/internal/oauth/flow"
+	"github.com/holdfast-run/holdfast/internal/oauth/state"
+	"github.com/holdfast-run/holdfast/internal/oauth/vault"
+	"github.com/holdfast-run/holdfast/internal/runtime"
+	"github.com/holdfast-run/holdfast/internal/tenant"
+)
+
+// authorizations joins vault, OAuth client and flows to what the runtime, the API
+// and the toolsets ask for. Nil where no keys are configured.
+type authorizations struct {
+	vault  *vault.Vault
+	ring   *state.Ring
+	client *oauth.Client
+	flows  *flow.Flows
+}
+
+var (
+	_ runtime.Authorizer     = (*authorizations)(nil)
+	_ httpapi.Authorizations = (*authorizations)(nil)
+)
+
+// oauthKeys reads the keys of the vault and of states. Where the database is a
+// file in the data folder they are made there; nil says that there are none.
+func (p *program) oauthKeys() (*vault.LocalKeys, *state.Ring, error) {
+	read := func(name, text, file string) ([]vault.NamedKey, error) {
+		switch {
+		case text != "":
+			keys, err := vault.ParseKeys(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == '\n' || r == ' ' }))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			return keys, nil
+		case p.cfg.DatabaseURL == "" && p.roles != (Roles{Callback: true}):
+			return vault.KeyFile(filepath.Join(p.cfg.Data, file))
+		}
+		return nil, nil
+	}
+	vaultKeys, err := read("HOLDFAST_VAULT_KEYS", p.cfg.VaultKeys.Reveal(), "vault.keys")
+	if err != nil {
+		return nil, nil, err
+	}
+	stateKeys, err := read("HOLDFAST_OAUTH_STATE_KEYS", p.cfg.StateKeys.Reveal(), "state.keys")
+	if err != nil {
+		return nil, nil, err
+	}
+	var local *vault.LocalKeys
+	var ring *state.Ring
+	if len(vaultKeys) > 0 {
+		if local, err = vault.NewLocalKeys(vaultKeys...); err != nil {
+			return nil, nil, fmt.Errorf("HOLDFAST_VAULT_KEYS: %w", err)
+		}
+	}
+	if len(stateKeys) > 0 {
+		keys := make([]state.Key, len(stateKeys))
+		for i, k := range stateKeys {
+			keys[i] = state.Key{ID: k.ID, Secret: k.Secret}
+		}
+		if ring, err = state.NewRing(keys...); err != nil {
+			return nil, nil, fmt.Errorf("HOLDFAST_OAUTH_STATE_KEYS: %w", err)
+		}
+	}
+	return local, ring, nil
+}
+
+// callbackURL is where authorization servers send browsers.
+func (p *program) callbackURL() string {
+	if p.cfg.CallbackURL != "" {
+		return p.cfg.CallbackURL.Reveal()
+	}
+	return p.publicURL
+}
+
+// documentURL is where a connection's client id metadata document is; servers take
+// only https.
+func (p *program) documentURL(connection string) string {
+	if base := p.callbackURL(); strings.HasPrefix(base, "https://") {
+		return callback.DocumentURL(base, connection)
+	}
+	return ""
+}
+
+// returnURL is where a tenant's application waits for its users.
+func (p *program) returnURL(tenantID string) string {
+	for _, item := range strings.FieldsFunc(p.cfg.ReturnURLs, func(r rune) bool { return r == ',' || r == '\n' }) {
+		if name, to, ok := strings.Cut(strings.TrimSpace(item), "="); ok && name == tenantID {
+			return to
+		}
+	}
+	return ""
+}
+
+func (p *program) openGuard() *egress.Guard {
+	hosted := p.cfg.Hosted.Or(p.o.Hosted)
+	policy := egress.Policy{AllowLoopback: !hosted}
+	for _, host := range strings.FieldsFunc(p.cfg.EgressAllow, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' }) {
+		policy.AllowHosts = append(policy.AllowHosts, strings.ToLower(host))
+	}
+	g := egress.New(policy)
+	p.onStop(func() error { g.Close(); return nil })
+	return g
+}
+
+// openAuthorizations makes the OAuth client, if there are keys.
+func (p *program) openAuthorizations() error {
+	local, ring, err := p.oauthKeys()
+	if err != nil {
+		return err
+	}
+	if local == nil || ring == nil {
+		if (local == nil) != (ring == nil) {
+			return errors.New("HOLDFAST_VAULT_KEYS and HOLDFAST_OAUTH_STATE_KEYS belong together: set both or none")
+		}
+		p.log.Info("no keys for the vault: OAuth connections and secrets of tenants are not offered")
+		return nil
+	}
+	client, err := oauth.NewClient(oauth.Options{Transport: p.openGuard(), Logger: p.log})
+	if err != nil {
+		return err
+	}
+	v := vault.New(p.store, local)
+	p.auth = &authorizations{vault: v, ring: ring, client: client, flows: flow.New(flow.Config{
+		Store: p.store, Sealer: v, Ring: ring, Grants: v.Grants(), Client: client,
+		CallbackURL: p.callbackURL(), StartURL: p.publicURL, DocumentURL: p.documentURL,
+		Confirm: func(tenantID string) bool { return p.returnURL(tenantID) != "" },
+	})}
+	return nil
+}
+
+// connection is a user's connection to the MCP server of a toolset.
+func (a *authorizations) connection(ctx context.Context, s holdfast.SessionRef, user, toolset, serverURL string) (oauth.Connection, error) {
+	clients, err := a.vault.ClientsFor(ctx, s.Tenant, serverURL)
+	if err != nil {
+		return oauth.Connection{}, err
+	}
+	return oauth.Connection{
+		Tenant: s.Tenant, User: user, Session: s.Session, Name: toolset, ServerURL: serverURL, Clients: clients,
+		Grants: a.vault.Grants(), Registrations: a.vault.Grants(),
+	}, nil
+}
+
+// Server implements [runtime.Authorizer].
+func (*authorizations) Server(err error) (string, string, bool) {
+	var need *oauth.OAuthAuthorizationRequiredError
+	if !errors.As(err, &need) {
+		return "", "", false
+	}
+	return need.ServerURL, need.ServerType, true
+}
+
+// Begin implements [runtime.Authorizer].
+func (a *authorizations) Begin(ctx context.Context, r runtime.AuthorizationRequest) (runtime.AuthorizationBegun, error) {
+	var need *oauth.OAuthAuthorizationRequiredError
+	if !errors.As(r.Err, &need) {
+		return runtime.AuthorizationBegun{}, r.Err
+	}
+	c, err := a.connection(ctx, r.Session, r.User, r.Toolset, need.ServerURL)
+	if err != nil {
+		return runtime.AuthorizationBegun{}, err
+	}
+	b, err := a.flows.Begin(ctx, r.Session.Session, c, need.Demand)
+	return runtime.AuthorizationBegun{Flow: b.ID, URL: b.URL, Expires: b.Expires, Binding: b.Binding}, err
+}
+
+// Deliver implements [runtime.Authorizer].
+func (a *authorizations) Deliver(ctx context.Context, s holdfast.SessionRef, id string, sealed []byte) error {
+	err := a.flows.Deliver(ctx, s, id, sealed)
+	if errors.Is(err, flow.ErrNotFound) || errors.Is(err, flow.ErrSettled) {
+		return holdfast.WrapError(holdfast.CodeConflict, err, "no such authorization is pending")
+	}
+	return err
+}
+
+// Finish implements [runtime.Authorizer].
+func (a *authorizations) Finish(ctx context.Context, s holdfast.SessionRef, user, id string) (runtime.AuthorizationResult, error) {
+	r, err := a.flows.Finish(ctx, s, user, id)
+	return runtime.AuthorizationResult{Outcome: r.Outcome, Issuer: r.Issuer, Scopes: r.Scopes, Reason: r.Reason}, err
+}
+
+// Ring implements [httpapi.Authorizations].
+func (a *authorizations) Ring() *state.Ring { return a.ring }
+
+// PutSecret implements [httpapi.Authorizations].
+func (a *authorizations) PutSecret(ctx context.Context, tenantID, name, value string) error {
+	return a.vault.PutSecret(ctx, tenantID, name, value)
+}
+
+// ListSecrets implements [httpapi.Authorizations].
+func (a *authorizations) ListSecrets(ctx context.Context, tenantID string) ([]httpapi.SecretDocument, error) {
+	list, err := a.vault.Secrets(ctx, tenantID)
+	out := make([]httpapi.SecretDocument, len(list))
+	for i, s := range list {
+		out[i] = httpapi.SecretDocument{Name: s.Name, CreatedAt: s.Created, UpdatedAt: s.Updated}
+	}
+	return out, err
+}
+
+// DeleteSecret implements [httpapi.Authorizations].
+func (a *authorizations) DeleteSecret(ctx context.Context, tenantID, name string) error {
+	return a.vault.DeleteSecret(ctx, tenantID, name)
+}
+
+// PutClient implements [httpapi.Authorizations].
+func (a *authorizations) PutClient(ctx context.Context, tenantID, name string, c httpapi.OAuthClient) error {
+	if c.ServerURL != "" {
+		canonical, err := oauth.CanonicalURL(c.ServerURL)
+		if err != nil {
+			return holdfast.WrapError(holdfast.CodeInvalid, err, "server_url: this is no address of an MCP server")
+		}
+		c.ServerURL = canonical
+	}
+	return a.vault.PutClient(ctx, tenantID, vault.ClientInfo{Name: name, ServerURL: c.ServerURL, Issuer: c.Issuer}, oauth.Registration{
+		ClientID: c.ClientID, ClientSecret: oauth.Secret(c.ClientSecret), Method: c.Method, PrivateKey: oauth.Secret(c.PrivateKey),
+		KeyID: c.KeyID, Algorithm: c.Algorithm,
+	})
+}
+
+// ListClients implements [httpapi.Authorizations].
+func (a *authorizations) ListClients(ctx context.Context, tenantID string) ([]httpapi.OAuthClientDocument, error) {
+	list, err := a.vault.Clients(ctx, tenantID)
+	out := make([]httpapi.OAuthClientDocument, len(list))
+	for i, c := range list {
+		out[i] = httpapi.OAuthClientDocument{Name: c.Name, Issuer: c.Issuer, ServerURL: c.ServerURL, ClientID: c.ClientID}
+	}
+	return out, err
+}
+
+// DeleteClient implements [httpapi.Authorizations].
+func (a *authorizations) DeleteClient(ctx context.Context, tenantID, name string) error {
+	return a.vault.DeleteClient(ctx, tenantID, name)
+}
+
+// Connections implements [httpapi.Authorizations].
+func (a *authorizations) Connections(ctx context.Context, tenantID, user string) ([]httpapi.ConnectionDocument, error) {
+	list, err := a.vault.Grants().List(ctx, tenantID, user)
+	out := make([]httpapi.ConnectionDocument, len(list))
+	for i, g := range list {
+		out[i] = httpapi.ConnectionDocument{
+			ID: g.ID, User: g.Key.User, Toolset: g.Key.Connection, ServerURL: g.Key.ServerURL, Issuer: g.Issuer,
+			Scopes: append([]string{}, g.Scopes...), ExpiresAt: g.Expires, CreatedAt: g.Created, UpdatedAt: g.Updated,
+		}
+	}
+	return out, err
+}
+
+// Disconnect implements [httpapi.Authorizations].
+func (a *authorizations) Disconnect(ctx context.Context, tenantID, id string) error {
+	list, err := a.vault.Grants().List(ctx, tenantID, "")
+	if err != nil {
+		return err
+	}
+	for _, info := range list {
+		if info.ID != id {
+			continue
+		}
+		g, version, err := a.vault.Grants().Get(ctx, info.Key)
+		if errors.Is(err, oauth.ErrNotFound) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		// Gone here first: a server that does not answer must not keep it.
+		if err := a.vault.Grants().Delete(ctx, info.Key, version); err != nil {
+			return holdfast.WrapError(holdfast.CodeConflict, err, "the connection is being renewed; try again")
+		}
+		if err := a.client.Revoke(ctx, g); err != nil {
+			return holdfast.WrapError(holdfast.CodeUnavailable, err, "the connection was deleted here; its server could not be told")
+		}
+		return nil
+	}
+	return holdfast.Errorf(holdfast.CodeNotFound, "there is no connection %s", id)
+}
+
+// newCallback makes the handler of the callback routes.
+func (p *program) newCallback(ring *state.Ring) (*callback.Handler, error) {
+	cfg := callback.Config{
+		Ring: ring, Commands: p.bus, CallbackURL: p.callbackURL(), ReturnURL: p.returnURL, Logger: p.log, Meter: p.o.Meter,
+	}
+	if client, err := oauth.NewClient(oauth.Options{Transport: http.DefaultTransport}); err == nil {
+		cfg.Document = client.Document // composes a document and asks nobody
+	}
+	return callback.New(cfg)
+}
+
+// startCallback serves the callback in a process of its own.
+func (p *program) startCallback(ctx context.Context) error {
+	_, ring, err := p.oauthKeys()
+	if err != nil {
+		return err
+	}
+	if ring == nil {
+		p.serve(callbackHandler())
+		return nil
+	}
+	if err := p.openBus(ctx); err != nil {
+		return err
+	}
+	h, err := p.newCallback(ring)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", p.healthOf([]httpapi.Check{{Name: "nats", Check: p.bus.Ready}}, true))
+	mux.Handle("/oauth/", h)
+	p.serve(mux)
+	return nil
+}
+
+// withOAuth puts the routes for browsers beside those of the API.
+func (p *program) withOAuth(api http.Handler, keys *tenant.Keyring) (http.Handler, error) {
+	if p.auth == nil {
+		return api, nil
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", api)
+	mux.Handle(flow.StartPath+"/{tenant}/{flow}", &callback.Starter{
+		Open: p.auth.flows.Open, Ring: p.auth.ring, Keys: keys, Secure: strings.HasPrefix(p.publicURL, "https://"), Logger: p.log,
+	})
+	if p.cfg.CallbackURL == "" {
+		h, err := p.newCallback(p.auth.ring)
+		if err != nil {
+			return nil, err
+		}
+		mux.Handle("/oauth/", h)
+	} else if err := p.sameHost(); err != nil {
+		p.log.Warn("authorizations will not end for tenants without an address in HOLDFAST_OAUTH_RETURN_URLS", "reason", err)
+	}
+	return mux, nil
+}
+
+// sameHost checks that the callback gets to see the cookies of the API.
+func (p *program) sameHost() error {
+	a, err := url.Parse(p.publicURL)
+	if err != nil {
+		return err
+	}
+	b, err := url.Parse(p.callbackURL())
+	if err != nil {
+		return err
+	}
+	if a.Hostname() != b.Hostname() {
+		return fmt.Errorf("HOLDFAST_OAUTH_CALLBACK_URL has the host %s and HOLDFAST_PUBLIC_URL %s: browsers do not bring the cookie of one to the other", b.Hostname(), a.Hostname())
+	}
+	return nil
+}
+
+// purgeEvery is how often flows that came to nothing are removed, purgeAfter how
+// long after their end.
+const (
+	purgeEvery = 10 * time.Minute
+	purgeAfter = time.Hour
+)
+
+// purgeFlows removes flows that nobody can finish any more.
+func (p *program) purgeFlows(ctx context.Context) error {
+	t := time.NewTicker(purgeEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if _, err := p.store.PurgeFlows(ctx, time.Now().Add(-purgeAfter)); err != nil && ctx.Err() == nil {
+			p.log.Warn("purge authorizations", "error", err)
+		}
+	}
+}
