@@ -125,6 +125,9 @@ func (a *API) decideAuthorization(ctx context.Context, in *struct {
 	Body StartDecision
 },
 ) (*settledOut, error) {
+	if err := a.noAuthorizations(); err != nil {
+		return nil, a.respond(ctx, err)
+	}
 	return a.simple(ctx, in.ref(ctx), events.KindAuthorize, in.Key, events.AuthorizeBody{Flow: in.Flow, Confirm: in.Body.Decision == "start"})
 }
 
@@ -265,6 +268,9 @@ func (a *API) deleteSecret(ctx context.Context, in *struct {
 
 // startOAuth is POST /{id}/resumeStartOauth of the contract.
 func (l legacyAPI) startOAuth(w http.ResponseWriter, r *http.Request) error {
+	if err := l.noAuthorizations(); err != nil {
+		return err
+	}
 	body, err := readBody(w, r, l.cfg.MaxBody)
 	if err != nil {
 		return err
