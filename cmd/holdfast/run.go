@@ -41,7 +41,7 @@ needed an approval and nobody could be asked, 130 interrupted.`,
 		r.in, r.out, r.errOut = bufio.NewReader(os.Stdin), c.OutOrStdout(), c.ErrOrStderr()
 		r.style = styleFor(r.errOut)
 		r.tty = isatty.IsTerminal(os.Stdin.Fd())
-		return embedded(c.Context(), "holdfast-run", args[0], *data, func(name, addr string) error {
+		err := embedded(c.Context(), "holdfast-run", args[0], *data, func(name, addr string) error {
 			r.agent = name
 			cl, err := client.New("http://" + addr)
 			if err != nil {
@@ -53,6 +53,10 @@ needed an approval and nobody could be asked, 130 interrupted.`,
 			}
 			return r.chat(c.Context())
 		})
+		if e := (*exitError)(nil); err != nil && !errors.As(err, &e) {
+			return &exitError{exitFailed, err} // there is no server here that one could be told to look at
+		}
+		return err
 	}
 	return c
 }
