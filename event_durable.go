@@ -165,6 +165,8 @@ type ModelCallFinishedEvent struct {
 	// FinishReason is the provider's, or "error" or "canceled" if the call broke
 	// off: its text then stands, its tool calls do not.
 	FinishReason string `json:"finish_reason,omitempty"`
+	// Refused says that the provider marked the answer as declining.
+	Refused bool `json:"refused,omitempty"`
 	// Opaque is what the provider wants back on the next call.
 	Opaque         json.RawMessage `json:"opaque,omitempty"`
 	OpaqueProvider string          `json:"opaque_provider,omitempty"`

@@ -262,6 +262,9 @@ func (d *decoder) checkMCP(t *Team, name string) {
 	d.checkToolset(t, def, path)
 }
 
+// unknownPolicies say what happens when a worker died in a tool call.
+var unknownPolicies = []string{"ask", "tell", "retry", "fail"}
+
 func (d *decoder) checkToolset(t *Team, ts *Toolset, path string) {
 	typ, ok := toolsetTypes[ts.Type]
 	if !ok {
@@ -273,6 +276,11 @@ func (d *decoder) checkToolset(t *Team, ts *Toolset, path string) {
 	for _, key := range typ.need {
 		if !given[key] && !d.reported(path+"."+key) {
 			d.problemAt(path, "a toolset of type %s needs `%s`", ts.Type, key)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(ts.OnUnknown)) {
+		if policy := ts.OnUnknown[name]; !slices.Contains(unknownPolicies, policy) {
+			d.problemAt(path+".on_unknown."+name, "`%s` is no policy for an unknown outcome; use one of %s", policy, strings.Join(unknownPolicies, ", "))
 		}
 	}
 	if ts.Type == "mcp" {

@@ -104,6 +104,7 @@ var samples = map[string]struct{ yaml, want string }{
 	"toolset.instruction": {"type: think, instruction: v1", `"instruction":"v1"`},
 	"toolset.defer":       {"type: think, defer: true", `"defer":true`},
 	"toolset.model":       {"type: think, model: openai/z", `"model":"openai/z"`},
+	"toolset.on_unknown":  {"type: think, on_unknown: {v1: tell}", `"on_unknown":{"v1":"tell"}`},
 	"toolset.command":     {"type: mcp, command: v1", `"command":"v1"`},
 	"toolset.args":        {"type: mcp, command: c, args: [1]", `"args":["1"]`},
 	"toolset.env":         {"type: shell, env: {A: 1}", `"env":{"A":"1"}`},

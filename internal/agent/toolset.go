@@ -17,6 +17,9 @@ type Toolset struct {
 	Defer       *Defer   `json:"defer,omitempty" doc:"Tools that the model must look up before it sees them: true for all, or their names."`
 	Model       string   `json:"model,omitempty" doc:"Model for the turn that reads the results of these tools."`
 
+	// OnUnknown is an extension of ours.
+	OnUnknown map[string]string `json:"on_unknown,omitempty" doc:"What happens when a worker died in a call, by tool; * stands for the others: ask (the default), tell, retry or fail. Tools that are read-only or idempotent run again anyway."`
+
 	Command string            `json:"command,omitempty" sandbox:"true" doc:"Program that serves MCP on its standard input and output."`
 	Args    []string          `json:"args,omitempty" doc:"Arguments of the program."`
 	Env     map[string]string `json:"env,omitempty" doc:"Environment variables of the program."`
@@ -116,7 +119,7 @@ type toolsetType struct {
 }
 
 // commonKeys may be given for every type.
-var commonKeys = []string{"type", "tools", "instruction", "defer", "model"}
+var commonKeys = []string{"type", "tools", "instruction", "defer", "model", "on_unknown"}
 
 // toolsetTypes are the types that are offered.
 var toolsetTypes = map[string]toolsetType{
@@ -181,6 +184,9 @@ func (t *Toolset) overlay(def *Toolset, name string) *Toolset {
 	}
 	if t.Model != "" {
 		out.Model = t.Model
+	}
+	if t.OnUnknown != nil {
+		out.OnUnknown = t.OnUnknown
 	}
 	if t.Config != nil {
 		out.Config = t.Config

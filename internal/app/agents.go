@@ -82,11 +82,10 @@ func (a *agents) Parse(name, source string) (*agent.Team, error) {
 // notOffered are the keys that the loader knows and this program does nothing
 // with: refused by name, so that nobody believes they had an effect.
 var notOffered = map[string]string{
-	"agent.add_description_parameter": "",
-	"toolset.defer":                   "list the tools that are needed under `tools`",
-	"toolset:api":                     "put the endpoint behind an MCP server",
-	"toolset:openapi":                 "put the API behind an MCP server",
-	"toolset:a2a":                     "put the agent behind an MCP server",
+	"toolset.defer":   "list the tools that are needed under `tools`",
+	"toolset:api":     "put the endpoint behind an MCP server",
+	"toolset:openapi": "put the API behind an MCP server",
+	"toolset:a2a":     "put the agent behind an MCP server",
 }
 
 // maxModels bounds the cache of built models.

@@ -350,9 +350,13 @@ func (d *drive) perform(ctx context.Context, a *agent.Agent, group []plan) error
 // toolCall is the call as the tool gets it. The caller holds mu.
 func (d *drive) toolCall(a *agent.Agent, p plan) tool.Call {
 	name := p.tool.set.Name()
+	arguments := p.call.Function.Arguments
+	if p.tool.described {
+		arguments = undescribed(arguments)
+	}
 	return tool.Call{
 		Session: d.s.Ref, Agent: a.Name, ID: p.call.ID, Name: p.call.Function.Name,
-		Arguments: p.call.Function.Arguments, IdempotencyKey: d.key(p.call.ID), Now: d.s.Now,
+		Arguments: arguments, IdempotencyKey: d.key(p.call.ID), Now: d.s.Now,
 		State: func(key string) json.RawMessage {
 			d.mu.Lock()
 			defer d.mu.Unlock()

@@ -159,7 +159,9 @@ func (d *drive) next() (next step, waiting string) {
 	case s.window(t).Overflow:
 		return d.overflown, ""
 	case answered:
-		return d.stopThread("stop"), ""
+		return d.endTurn, ""
+	case t.Repeats.Count >= maxRepeats, t.Repeats.Count >= tellRepeats && !t.Repeats.Told:
+		return d.repeating, ""
 	}
 	return d.modelStep, ""
 }

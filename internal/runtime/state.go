@@ -150,6 +150,11 @@ type Thread struct {
 	// Fallback is the place, from 1, of the stand-in that makes this turn's call
 	// because the models before it failed; 0 is the agent's own model.
 	Fallback int `json:",omitempty"`
+	// Corrections counts how often the model was told that its answer does not fit;
+	// Refused says that its last answer declines and need not fit.
+	Corrections int  `json:",omitempty"`
+	Refused     bool `json:",omitempty"`
+	Repeats     Repeats
 	// Awaits is the authorization without which the agent's tools cannot be listed,
 	// "" for none.
 	Awaits string `json:",omitempty"`
@@ -402,6 +407,9 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 	case *holdfast.UserMessageEvent:
 		m := holdfast.Message{Role: holdfast.RoleUser, Content: ev.Message, Parts: ev.Parts, CreatedAt: e.Time}
 		s.Conversation = append(s.Conversation, m)
+		if t := s.top(); t != nil {
+			t.Repeats = Repeats{}
+		}
 		if s.Run != nil && len(s.Run.Steer) > 0 {
 			s.Run.Steer = s.Run.Steer[1:]
 		}
@@ -482,6 +490,8 @@ func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
 		default:
 			t.Attempts++
 		}
+	case *holdfast.ModelNoticeEvent:
+		s.applyNotice(t, holdfast.Message{Role: holdfast.RoleUser, Content: ev.Message, CreatedAt: e.Time}, ev.Reason)
 	case *holdfast.ModelFallbackEvent:
 		t.Fallback = ev.Position
 	case *holdfast.ModelCallFinishedEvent:
@@ -504,6 +514,7 @@ func (s *State) finishCall(t *Thread, ev *holdfast.ModelCallFinishedEvent, at ti
 	msgs := s.messages(t)
 	*msgs = append(*msgs, m)
 	t.Open, t.Attempts, t.Fallback, t.Calls = nil, 0, 0, nil
+	t.Refused = ev.Refused
 	w := s.window(t)
 	w.Tried, w.Overflow = false, false
 	for _, c := range m.ToolCalls {
@@ -550,6 +561,9 @@ func (s *State) applyCall(e *events.Envelope, t *Thread, ev holdfast.Event) {
 					Role: holdfast.RoleTool, Content: ev.Response, ToolCallID: c.ID,
 					IsError: ev.Result.IsError, CreatedAt: e.Time,
 				})
+				if len(t.Calls) == 0 {
+					t.Repeats.note(*msgs)
+				}
 				return
 			}
 		}

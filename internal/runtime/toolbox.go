@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,6 +39,8 @@ type boxed struct {
 	def tool.Definition
 	set *toolset
 	own bool
+	// described says that the parameter description is the loop's, not the tool's.
+	described bool
 }
 
 // box returns the agent's tools, started and listed anew: a toolset knows by
@@ -104,7 +107,14 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 			if len(ts.spec.Tools) > 0 && !slices.Contains(ts.spec.Tools, def.Name) {
 				continue
 			}
-			put(boxed{def: def, set: ts})
+			if policy := cmp.Or(ts.spec.OnUnknown[def.Name], ts.spec.OnUnknown["*"]); policy != "" {
+				def.OnUnknown = policy
+			}
+			t := boxed{def: def, set: ts}
+			if a.AddDescriptionParameter {
+				t.def.Parameters, t.described = describe(def.Parameters)
+			}
+			put(t)
 		}
 	}
 	return b, nil

@@ -106,7 +106,9 @@ type turn struct {
 	finish string
 	usage  *model.Usage
 	opaque []byte
-	addErr error // the log did not take a chunk
+	// refused says that the answer declines.
+	refused bool
+	addErr  error // the log did not take a chunk
 }
 
 // chunk turns one piece of the answer into events.
@@ -123,6 +125,7 @@ func (c *turn) chunk(ctx context.Context, ch model.Chunk) error {
 		tc.Type = "function"
 		evs = append(evs, &holdfast.PartialToolCallEvent{AgentContext: who, ToolCall: tc})
 	}
+	c.refused = c.refused || ch.Refusal
 	if ch.FinishReason != "" {
 		c.finish = ch.FinishReason
 	}
@@ -180,7 +183,7 @@ func (c *turn) end(ctx context.Context, err error) error {
 		return d.add(ctx, evs...)
 	}
 	who := holdfast.AgentContext{AgentName: c.agent.Name}
-	finished := &holdfast.ModelCallFinishedEvent{AgentContext: who, Call: c.call, Model: c.model, FinishReason: c.finish}
+	finished := &holdfast.ModelCallFinishedEvent{AgentContext: who, Call: c.call, Model: c.model, FinishReason: c.finish, Refused: c.refused}
 	if c.opaque != nil {
 		finished.Opaque, finished.OpaqueProvider = c.opaque, provider(c.model)
 	}
