@@ -82,16 +82,17 @@ func TestRepeats(t *testing.T) {
 
 // Nothing that a server answers makes the client panic or succeed by mistake.
 func TestStrangeAnswers(t *testing.T) {
-	var status int
-	var body string
-	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, body)
-	}, WithTimeout(50*time.Millisecond))
-	for _, a := range []struct {
+	type answer struct {
 		status int
 		body   string
-	}{
+	}
+	var now atomic.Pointer[answer] // a request that timed out may still be answered
+	c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		a := now.Load()
+		w.WriteHeader(a.status)
+		_, _ = io.WriteString(w, a.body)
+	}, WithTimeout(50*time.Millisecond))
+	for _, a := range []answer{
 		{200, ""},
 		{200, "null"},
 		{200, "[]"},
@@ -106,7 +107,7 @@ func TestStrangeAnswers(t *testing.T) {
 		{503, ``},
 		{302, ``},
 	} {
-		status, body = a.status, a.body
+		now.Store(&a)
 		if s, err := c.GetSession(t.Context(), "s"); err == nil {
 			t.Errorf("%d %q: GetSession = %+v", a.status, a.body, s)
 		}
