@@ -172,7 +172,7 @@ func (a *API) listConnections(ctx context.Context, in *struct {
 }
 
 func (a *API) disconnect(ctx context.Context, in *struct {
-	Connection string `path:"connection" maxLength:"128"`
+	Connection string `path:"connection" maxLength:"128" doc:"Id of the connection."`
 },
 ) (*struct{}, error) {
 	if err := a.noAuthorizations(); err != nil {
@@ -182,7 +182,7 @@ func (a *API) disconnect(ctx context.Context, in *struct {
 }
 
 func (a *API) putClient(ctx context.Context, in *struct {
-	Name string `path:"name" maxLength:"128"`
+	Name string `path:"name" maxLength:"128" doc:"Its name."`
 	Body OAuthClient
 },
 ) (*struct{}, error) {
@@ -212,7 +212,7 @@ func (a *API) listClients(ctx context.Context, _ *struct{}) (*struct {
 }
 
 func (a *API) deleteClient(ctx context.Context, in *struct {
-	Name string `path:"name" maxLength:"128"`
+	Name string `path:"name" maxLength:"128" doc:"Its name."`
 },
 ) (*struct{}, error) {
 	if err := a.noAuthorizations(); err != nil {
@@ -227,7 +227,7 @@ type SecretValue struct {
 }
 
 func (a *API) putSecret(ctx context.Context, in *struct {
-	Name string `path:"name" maxLength:"128"`
+	Name string `path:"name" maxLength:"128" doc:"Its name."`
 	Body SecretValue
 },
 ) (*struct{}, error) {
@@ -257,7 +257,7 @@ func (a *API) listSecrets(ctx context.Context, _ *struct{}) (*struct {
 }
 
 func (a *API) deleteSecret(ctx context.Context, in *struct {
-	Name string `path:"name" maxLength:"128"`
+	Name string `path:"name" maxLength:"128" doc:"Its name."`
 },
 ) (*struct{}, error) {
 	if err := a.noAuthorizations(); err != nil {
