@@ -103,7 +103,7 @@ func rootCommand() *cobra.Command {
 	}
 	group("use", chatCommand(), runCommand(), devCommand(), agentCommand())
 	group("sessions", sessionsCommand(), tailCommand(), replayCommand(), forkCommand(), exportCommand(), importCommand(), approveCommand(), rejectCommand(), cancelCommand())
-	group("operate", contextCommand(), verifyCommand(), migrateCommand(), healthcheckCommand(), versionCommand())
+	group("operate", contextCommand(), verifyCommand(), migrateCommand(), vaultCommand(), healthcheckCommand(), versionCommand())
 	return root
 }
 

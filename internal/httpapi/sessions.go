@@ -267,5 +267,5 @@ func parsePageCursor(s string) (events.Page, error) {
 // sameCreation reports whether two requests would create the same session.
 func sameCreation(a, b *holdfast.SessionCreatedEvent) bool {
 	return a.ToolsApproved == b.ToolsApproved && a.Title == b.Title && a.Agent == b.Agent && maps.Equal(a.Metadata, b.Metadata) &&
-		a.ForkOf == b.ForkOf && a.ForkSeq == b.ForkSeq
+		a.User == b.User && a.ForkOf == b.ForkOf && a.ForkSeq == b.ForkSeq
 }

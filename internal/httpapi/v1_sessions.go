@@ -112,6 +112,7 @@ type NewSession struct {
 	Title         string            `json:"title,omitempty" maxLength:"1000" doc:"Title. Without it the first run makes one."`
 	Agent         string            `json:"agent,omitempty" doc:"Agent file for runs that name none."`
 	ToolsApproved bool              `json:"tools_approved,omitempty" doc:"Run tools without asking."`
+	User          string            `json:"user,omitempty" maxLength:"128" pattern:"^[A-Za-z0-9_-]+$" doc:"On whose behalf the session acts: connections to remote servers are his. Forks keep the user."`
 	Metadata      map[string]string `json:"metadata,omitempty" doc:"Labels of the caller's own. At most 64, 4 KiB each."`
 }
 
@@ -174,7 +175,7 @@ func (a *API) createV1(ctx context.Context, in *struct {
 	if err := n.check(); err != nil {
 		return nil, a.respond(ctx, err)
 	}
-	ev := &holdfast.SessionCreatedEvent{ToolsApproved: n.ToolsApproved, Title: n.Title, Metadata: n.Metadata}
+	ev := &holdfast.SessionCreatedEvent{ToolsApproved: n.ToolsApproved, Title: n.Title, User: n.User, Metadata: n.Metadata}
 	if n.Agent != "" {
 		info, err := a.usableAgent(ctx, n.Agent)
 		if err != nil {

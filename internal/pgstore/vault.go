@@ -58,11 +58,11 @@ func (s *Store) PutEntry(ctx context.Context, e vault.Entry, version int64) (n i
 	// A row without content is no entry: its version counts as 0.
 	err = s.send(ctx, ofTenant(e.Tenant), "store an entry of the vault", func(b *pgx.Batch) {
 		b.Queue(`INSERT INTO vault_entries AS v (tenant, kind, id, owner, label, version, sealed, created_at, updated_at)
-			SELECT $1, $2, $3, $4, $5, 1, $6, now(), now() WHERE $7 IN (0, -1) OR EXISTS
+			SELECT $1, $2, $3, $4, $5, 1, $6, now(), now() WHERE $7::bigint IN (0, -1) OR EXISTS
 				(SELECT 1 FROM vault_entries WHERE tenant = $1 AND kind = $2 AND id = $3)
 			ON CONFLICT (tenant, kind, id) DO UPDATE SET owner = $4, label = $5, version = v.version + 1, sealed = $6,
 				created_at = CASE WHEN v.sealed IS NULL THEN now() ELSE v.created_at END, updated_at = now()
-			WHERE $7 = -1 OR $7 = CASE WHEN v.sealed IS NULL THEN 0 ELSE v.version END
+			WHERE $7::bigint = -1 OR $7::bigint = CASE WHEN v.sealed IS NULL THEN 0 ELSE v.version END
 			RETURNING version`, e.Tenant, e.Kind, e.ID, e.Owner, e.Label, e.Sealed, version).
 			Query(func(rows pgx.Rows) error {
 				for rows.Next() {
@@ -86,7 +86,7 @@ func (s *Store) DeleteEntry(ctx context.Context, tenant, kind, id string, versio
 		b.Queue(`SELECT 1 FROM vault_entries WHERE tenant = $1 AND kind = $2 AND id = $3 AND sealed IS NOT NULL FOR UPDATE`, tenant, kind, id).
 			Exec(affected(&there))
 		b.Queue(`UPDATE vault_entries SET sealed = NULL, label = '' WHERE tenant = $1 AND kind = $2 AND id = $3
-			AND sealed IS NOT NULL AND $4 IN (-1, version)`, tenant, kind, id, version).Exec(affected(&gone))
+			AND sealed IS NOT NULL AND $4::bigint IN (-1, version)`, tenant, kind, id, version).Exec(affected(&gone))
 	})
 	switch {
 	case err != nil || gone:

@@ -1,0 +1,12 @@
+package pgstore_test
+
+import (
+	"testing"
+
+	"github.com/holdfast-run/holdfast/internal/oauth/vault/vaulttest"
+	"github.com/holdfast-run/holdfast/internal/testenv"
+)
+
+func TestVault(t *testing.T) {
+	vaulttest.Run(t, func(t *testing.T) vaulttest.Stores { return open(t, testenv.Postgres(t)) })
+}

@@ -1,0 +1,12 @@
+package sqlitestore_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/holdfast-run/holdfast/internal/oauth/vault/vaulttest"
+)
+
+func TestVault(t *testing.T) {
+	vaulttest.Run(t, func(t *testing.T) vaulttest.Stores { return open(t, filepath.Join(t.TempDir(), "archive.db")) })
+}
