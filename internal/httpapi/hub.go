@@ -67,7 +67,8 @@ func (h *hub) open(ctx context.Context, ref holdfast.SessionRef) (f *feed, relea
 		h.feeds[ref] = f
 		fctx, cancel := context.WithCancel(h.ctx)
 		f.cancel = cancel
-		h.wg.Go(func() { f.run(fctx) })
+		begun := f // f is a result: a reader that leaves before the goroutine runs sets it to nil
+		h.wg.Go(func() { begun.run(fctx) })
 	}
 	f.readers++
 	if f.idle != nil {
