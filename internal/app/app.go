@@ -19,6 +19,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/config"
+	"github.com/holdfast-run/holdfast/internal/egress"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/httpapi"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
@@ -32,6 +33,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/sqlitestore"
 	"github.com/holdfast-run/holdfast/internal/tenant"
 	"github.com/holdfast-run/holdfast/internal/tool"
+	"github.com/holdfast-run/holdfast/internal/webhook"
 	"github.com/holdfast-run/holdfast/internal/worker"
 )
 
@@ -82,6 +84,7 @@ type Store interface {
 	events.Store
 	events.Maintainer
 	events.TimerStore
+	webhook.Store
 	tool.MemoryStore
 	vault.Store
 	flow.Store
@@ -143,6 +146,8 @@ type program struct {
 	// publicURL is where users reach the API.
 	publicURL string
 	front     atomic.Pointer[http.Handler]
+	hooks     *httpapi.Webhooks
+	guard     *egress.Guard
 
 	stops []func() error // in the order of the starts
 }
@@ -368,9 +373,13 @@ func (p *program) startAPI(ag *agents) error {
 	if p.auth != nil {
 		auth = p.auth
 	}
+	hooks, err := p.webhooks()
+	if err != nil {
+		return err
+	}
 	api, err := httpapi.New(httpapi.Config{
-		Authorizations: auth,
-		Bus:            p.bus, Store: p.store, Commands: p.bus, Agents: ag.library, Keys: keys,
+		Authorizations: auth, Webhooks: hooks,
+		Bus: p.bus, Store: p.store, Commands: p.bus, Agents: ag.library, Keys: keys,
 		MakeAgent: ag.maker(), Registry: registry{ociregistry.New(ociregistry.Options{Hosted: ag.hosted, Version: p.o.Version})}, HostFiles: !ag.hosted,
 		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, PublicURL: p.cfg.PublicURL.Reveal(), MaxBody: int64(p.cfg.MaxBody), CORSOrigins: p.cfg.CORSOrigins,
 		AgentAliases: aliases,
@@ -433,6 +442,9 @@ func (p *program) startRecorder() error {
 	p.background("compaction", p.compact, nil)
 	p.background("purge", p.purgeFlows, nil)
 	p.startKeeper()
+	if err := p.startWebhooks(); err != nil {
+		return err
+	}
 	return nil
 }
 

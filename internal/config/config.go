@@ -65,6 +65,8 @@ type Config struct {
 	DrainTimeout   time.Duration `env:"HOLDFAST_DRAIN_TIMEOUT" default:"25s" doc:"How long a process that was told to end brings its work to a safe point. Keep it under the grace period of whoever stops it, 30s in Kubernetes; what is cut off another worker takes over."`
 	Recorder       Switch        `env:"HOLDFAST_RECORDER" default:"true" doc:"Whether the worker also carries events from NATS to the database. At any time one worker does and the others stand by; at least one must be allowed to."`
 
+	WebhookKey Secret `env:"HOLDFAST_WEBHOOK_KEY" doc:"What the signing secrets of webhooks are derived from, at least 32 characters, the same in api and worker. Whoever changes it changes all secrets. Empty: webhooks are not offered; the embedded mode makes a key in HOLDFAST_DATA."`
+
 	ApprovalTimeout time.Duration `env:"HOLDFAST_APPROVAL_TIMEOUT" doc:"How long a tool call waits for a human, for agents that do not say it with approval_timeout, such as 30m; then it is rejected with the reason timed out. Empty or 0: for ever."`
 
 	Replicas       int           `env:"HOLDFAST_REPLICAS" default:"1" doc:"Copies of each stream: 1, 3 or 5, not more than there are NATS servers. With 1, events that are not yet in the database are lost with the disk of the one server that has them."`
@@ -191,6 +193,7 @@ func (c Config) problems() []error {
 	}
 	bad(c.WorkerSessions > 0, "HOLDFAST_WORKER_SESSIONS", c.WorkerSessions, "must be more than 0")
 	bad(c.DrainTimeout > 0, "HOLDFAST_DRAIN_TIMEOUT", c.DrainTimeout, "must be more than 0")
+	bad(c.WebhookKey == "" || len(c.WebhookKey) >= 32, "HOLDFAST_WEBHOOK_KEY", c.WebhookKey, "must have at least 32 characters")
 	bad(c.ApprovalTimeout >= 0, "HOLDFAST_APPROVAL_TIMEOUT", c.ApprovalTimeout, "must not be negative")
 	bad(c.Replicas == 1 || c.Replicas == 3 || c.Replicas == 5, "HOLDFAST_REPLICAS", c.Replicas, "must be 1, 3 or 5")
 	bad(c.Replicas == 1 || c.NATSURL != "", "HOLDFAST_REPLICAS", c.Replicas, "the embedded NATS is a single server; set HOLDFAST_NATS_URL")

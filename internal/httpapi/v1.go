@@ -105,6 +105,7 @@ func (a *API) v1(mux *http.ServeMux) {
 	a.eventRoutes(mux, api)
 	a.scheduledRoutes(api)
 	a.copyRoutes(mux, api)
+	a.webhookRoutes(api)
 	open(api.OpenAPI())
 	// The document is made once and never changes.
 	a.spec = sync.OnceValues(api.OpenAPI().YAML)
@@ -176,7 +177,7 @@ type KeyHeader struct {
 // requests are the schemas of bodies that are sent to us: in them a member that
 // is not known is a mistake. Answers may get new members at any time.
 var requests = []string{
-	"NewSession", "NewRun", "NewMessage", "Decision", "Continuation", "InputAnswer", "MessageIn", "ContentPart", "ImageURL",
+	"NewSession", "NewRun", "NewMessage", "NewWebhook", "Decision", "Continuation", "InputAnswer", "MessageIn", "ContentPart", "ImageURL",
 	"StartDecision", "Vouch", "OAuthClient", "SecretValue",
 	"NewAgent", "AgentPull", "AgentPush",
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/testenv"
+	"github.com/holdfast-run/holdfast/internal/webhook/webhooktest"
 )
 
 func TestTimers(t *testing.T) {
@@ -30,4 +31,10 @@ func fill(t *testing.T, conn *pgx.Conn) {
 	if err := conn.SendBatch(t.Context(), b).Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestWebhooks(t *testing.T) {
+	webhooktest.Store(t, func(t *testing.T) webhooktest.Archive {
+		return open(t, testenv.Postgres(t))
+	})
 }

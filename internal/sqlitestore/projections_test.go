@@ -6,10 +6,17 @@ import (
 
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
+	"github.com/holdfast-run/holdfast/internal/webhook/webhooktest"
 )
 
 func TestTimers(t *testing.T) {
 	eventstest.Timers(t, func(t *testing.T) events.Store {
+		return open(t, filepath.Join(t.TempDir(), "archive.db"))
+	})
+}
+
+func TestWebhooks(t *testing.T) {
+	webhooktest.Store(t, func(t *testing.T) webhooktest.Archive {
 		return open(t, filepath.Join(t.TempDir(), "archive.db"))
 	})
 }

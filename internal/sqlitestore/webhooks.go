@@ -1,0 +1,206 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/webhook"
+)
+
+var _ webhook.Store = (*Store)(nil)
+
+// micros is the stored form of a time, 0 for none.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func timeOf(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros).UTC()
+}
+
+// PutWebhook implements [webhook.Store].
+func (s *Store) PutWebhook(ctx context.Context, h webhook.Hook) error {
+	return s.write(ctx, "store a webhook", func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `INSERT INTO webhooks (tenant, id, url, kinds, description, secret, created_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			h.Tenant, h.ID, h.URL, strings.Join(h.Kinds, ","), h.Description, h.Nonce, micros(h.CreatedAt))
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); err != nil || n == 0 {
+			return fmt.Errorf("%w %w", holdfast.Errorf(holdfast.CodeConflict, "there is a webhook %s already", h.ID), err)
+		}
+		return nil
+	})
+}
+
+// Webhooks implements [webhook.Store].
+func (s *Store) Webhooks(ctx context.Context, tenant string) ([]webhook.Hook, error) {
+	const doing = "list the webhooks"
+	rows, err := s.r.QueryContext(ctx, `SELECT id, url, kinds, description, secret, created_at, failing_since, disabled
+		FROM webhooks WHERE tenant = ? ORDER BY created_at, id`, tenant)
+	if err != nil {
+		return nil, s.wrap(ctx, err, doing)
+	}
+	defer rows.Close()
+	var list []webhook.Hook
+	for rows.Next() {
+		h := webhook.Hook{Tenant: tenant}
+		var kinds string
+		var created, failing int64
+		if err := rows.Scan(&h.ID, &h.URL, &kinds, &h.Description, &h.Nonce, &created, &failing, &h.Disabled); err != nil {
+			return nil, s.wrap(ctx, err, doing)
+		}
+		h.Kinds, h.CreatedAt, h.FailingSince = strings.Split(kinds, ","), timeOf(created), timeOf(failing)
+		list = append(list, h)
+	}
+	return list, s.wrap(ctx, rows.Err(), doing)
+}
+
+// changeWebhook runs statements whose parameters are tenant and id; the first one
+// must change a row.
+func (s *Store) changeWebhook(ctx context.Context, tenant, id, doing string, statements ...string) error {
+	return s.write(ctx, doing, func(tx *sql.Tx) error {
+		for i, st := range statements {
+			res, err := tx.ExecContext(ctx, st, tenant, id)
+			if err != nil {
+				return err
+			}
+			if n, err := res.RowsAffected(); err != nil {
+				return err
+			} else if i == 0 && n == 0 {
+				return holdfast.Errorf(holdfast.CodeNotFound, "there is no webhook %s", id)
+			}
+		}
+		return nil
+	})
+}
+
+// DeleteWebhook implements [webhook.Store].
+func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
+	return s.changeWebhook(ctx, tenant, id, "delete a webhook",
+		`DELETE FROM webhooks WHERE tenant = ? AND id = ?`, `DELETE FROM webhook_deliveries WHERE tenant = ? AND webhook = ?`)
+}
+
+// EnableWebhook implements [webhook.Store].
+func (s *Store) EnableWebhook(ctx context.Context, tenant, id string) error {
+	return s.changeWebhook(ctx, tenant, id, "enable a webhook", `UPDATE webhooks SET disabled = '', failing_since = 0 WHERE tenant = ? AND id = ?`)
+}
+
+const deliveryColumns = `d.tenant, d.webhook, d.session, d.seq, d.kind, d.at, d.run, d.agent, d.detail, d.due, d.attempts, d.state, d.status, d.problem, d.settled_at`
+
+func scanDelivery(rows *sql.Rows, more ...any) (d webhook.Delivery, err error) {
+	var at, due, settled int64
+	err = rows.Scan(append([]any{
+		&d.Hook.Tenant, &d.Hook.ID, &d.Notice.Session.Session, &d.Notice.Seq, &d.Notice.Kind, &at, &d.Notice.Run, &d.Notice.Agent,
+		&d.Notice.Detail, &due, &d.Attempts, &d.State, &d.Status, &d.Problem, &settled,
+	}, more...)...)
+	d.Notice.Session.Tenant = d.Hook.Tenant
+	d.Notice.Time, d.Due, d.SettledAt = timeOf(at), timeOf(due), timeOf(settled)
+	return d, err
+}
+
+// TakeDeliveries implements [webhook.Store].
+func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, limit int) (list []webhook.Delivery, err error) {
+	const query = `SELECT ` + deliveryColumns + `, w.url, w.secret, w.failing_since FROM webhook_deliveries AS d
+		JOIN webhooks AS w ON w.tenant = d.tenant AND w.id = d.webhook AND w.disabled = ''
+		WHERE d.state = 'pending' AND d.due <= ? ORDER BY d.due LIMIT ?`
+	// A look costs no write: nearly always nothing is due.
+	var any int
+	if err := s.r.QueryRowContext(ctx, `SELECT count(*) FROM (`+query+`)`, micros(now), 1).Scan(&any); err != nil || any == 0 {
+		return nil, s.wrap(ctx, err, "look for deliveries of webhooks")
+	}
+	err = s.write(ctx, "take deliveries of webhooks", func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, query, micros(now), limit)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var url string
+			var nonce []byte
+			var failing int64
+			d, err := scanDelivery(rows, &url, &nonce, &failing)
+			if err != nil {
+				return err
+			}
+			d.Hook.URL, d.Hook.Nonce, d.Hook.FailingSince = url, nonce, timeOf(failing)
+			d.Attempts++
+			list = append(list, d)
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		for i := range list {
+			if err := updateDelivery(ctx, tx, &list[i], `attempts = attempts + 1, due = ?6`, micros(now.Add(lease))); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
+// updateDelivery changes a delivery; the parameters of set begin at ?6.
+func updateDelivery(ctx context.Context, tx *sql.Tx, d *webhook.Delivery, set string, args ...any) error {
+	_, err := tx.ExecContext(ctx, `UPDATE webhook_deliveries SET `+set+` WHERE tenant = ?1 AND webhook = ?2 AND session = ?3 AND seq = ?4 AND kind = ?5`,
+		append([]any{d.Hook.Tenant, d.Hook.ID, d.Notice.Session.Session, int64(d.Notice.Seq), d.Notice.Kind}, args...)...)
+	return err
+}
+
+// SettleDelivery implements [webhook.Store].
+func (s *Store) SettleDelivery(ctx context.Context, d webhook.Delivery, o webhook.Outcome) error {
+	return s.write(ctx, "note the outcome of a webhook", func(tx *sql.Tx) error {
+		settled, failing := micros(o.At), int64(0)
+		if o.State == webhook.Pending {
+			settled = 0
+		}
+		if o.State != webhook.Delivered {
+			failing = micros(o.At)
+		}
+		if err := updateDelivery(ctx, tx, &d, `state = ?6, status = ?7, problem = ?8, settled_at = ?9, due = CASE WHEN ?6 = 'pending' THEN ?10 ELSE due END`,
+			o.State, o.Status, o.Problem, settled, micros(o.Due)); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `UPDATE webhooks SET disabled = CASE WHEN ?4 = '' THEN disabled ELSE ?4 END,
+			failing_since = CASE WHEN ?3 = 0 THEN 0 WHEN failing_since = 0 THEN ?3 ELSE failing_since END
+			WHERE tenant = ?1 AND id = ?2`, d.Hook.Tenant, d.Hook.ID, failing, o.Disable)
+		return err
+	})
+}
+
+// Deliveries implements [webhook.Store].
+func (s *Store) Deliveries(ctx context.Context, tenant, id string, limit int) ([]webhook.Delivery, error) {
+	const doing = "list the deliveries of a webhook"
+	rows, err := s.r.QueryContext(ctx, `SELECT `+deliveryColumns+` FROM webhook_deliveries AS d WHERE d.tenant = ? AND d.webhook = ? ORDER BY d.at DESC, d.session, d.seq DESC LIMIT ?`, tenant, id, limit)
+	if err != nil {
+		return nil, s.wrap(ctx, err, doing)
+	}
+	defer rows.Close()
+	var list []webhook.Delivery
+	for rows.Next() {
+		d, err := scanDelivery(rows)
+		if err != nil {
+			return nil, s.wrap(ctx, err, doing)
+		}
+		list = append(list, d)
+	}
+	return list, s.wrap(ctx, rows.Err(), doing)
+}
+
+// ForgetDeliveries implements [webhook.Store].
+func (s *Store) ForgetDeliveries(ctx context.Context, before time.Time) error {
+	return s.write(ctx, "forget old deliveries of webhooks", func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM webhook_deliveries WHERE state <> 'pending' AND settled_at < ?`, micros(before))
+		return err
+	})
+}
