@@ -155,14 +155,9 @@ func (l *logged) String() string {
 	return l.buf.String()
 }
 
-// startPaying runs the program with an agent that pays over the protected server.
-func startPaying(t *testing.T, data string, p *protected, env ...string) (base string, log *logged, stop func()) {
-	t.Helper()
-	cfg, err := config.Load(append([]string{"HOLDFAST_DATA=" + data, "HOLDFAST_LISTEN=127.0.0.1:0"}, env...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	agent := fmt.Sprintf(`version: "2"
+// payer is an agent that pays over the protected server.
+func payer(p *protected) string {
+	return fmt.Sprintf(`version: "2"
 agents:
   root:
     model: m
@@ -182,13 +177,44 @@ models:
           - say: "I pay."
             call: [{name: pay, arguments: {to: "{{.User}}"}}]
 `, p.URL+"/mcp")
+}
+
+// begin opens a start URL and stops before the callback; it returns its address.
+func begin(t *testing.T, c *http.Client, at string) (answer string) {
+	t.Helper()
+	c.CheckRedirect = func(req *http.Request, _ []*http.Request) error {
+		if strings.HasPrefix(req.URL.Path, "/oauth/callback/") {
+			answer = req.URL.String()
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return answer
+}
+
+// startPaying runs the program with an agent that pays over the protected server.
+func startPaying(t *testing.T, data string, p *protected, env ...string) (base string, log *logged, stop func()) {
+	t.Helper()
+	cfg, err := config.Load(append([]string{"HOLDFAST_DATA=" + data, "HOLDFAST_LISTEN=127.0.0.1:0"}, env...))
+	if err != nil {
+		t.Fatal(err)
+	}
 	log = &logged{}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, done := make(chan string, 1), make(chan error, 1)
 	go func() {
 		done <- app.Run(ctx, cfg, app.Roles{API: true, Worker: true, Recorder: true}, app.Options{
 			Name: "test", Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), DrainGrace: time.Second,
-			Agents: map[string][]byte{"payer.yaml": []byte(agent)},
+			Agents: map[string][]byte{"payer.yaml": []byte(payer(p))},
 			Ready:  func(addr string) { ready <- addr },
 		})
 	}()
