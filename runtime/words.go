@@ -6,6 +6,7 @@ import (
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/client"
 	"github.com/holdfast-run/holdfast/internal/oauth"
+	"github.com/holdfast-run/holdfast/internal/oauth/state"
 	loop "github.com/holdfast-run/holdfast/internal/runtime"
 )
 
@@ -88,9 +89,15 @@ type (
 	AuthServerMetadata = oauth.AuthServerMetadata
 	// OAuthProtectedResource describes a protected resource (RFC 9728).
 	OAuthProtectedResource = oauth.OAuthProtectedResource
+	// OAuthStateData is what clients of the original read from a state.
+	OAuthStateData = state.OAuthStateData
 	// OAuthHandler does discovery and registration with one server.
 	OAuthHandler = oauth.OAuthHandler
 )
+
+// DecodeSessionIDFromState returns the session that a state of an authorization
+// belongs to.
+func DecodeSessionIDFromState(s string) (string, error) { return state.DecodeSessionIDFromState(s) }
 
 // GetAuthorizationURL returns the URL at which the user authorizes.
 func GetAuthorizationURL(ctx context.Context, handler *OAuthHandler, state, codeChallenge string) (string, error) {
