@@ -80,14 +80,8 @@ func TestFilesInPagesLoad(t *testing.T) {
 // withoutExample are files with the keys that the loader knows and the program
 // does not offer. Once it offers one of them, the key needs an example.
 var withoutExample = map[string][]string{
-	"agents: {root: {model: openai/x, toolsets: [{type: think, defer: true}]}}":                             {"toolset.defer"},
-	"agents: {root: {model: openai/x, toolsets: [{type: mcp, ref: 'docker:x', config: {a: 1}}]}}":           {"toolset.config"},
-	"agents: {root: {model: openai/x, toolsets: [{type: openapi, url: 'https://x.example', headers: {}}]}}": {"toolset:openapi", "toolset.url", "toolset.headers"},
-	"agents: {root: {model: openai/x, toolsets: [{type: a2a, url: 'https://x.example', headers: {}}]}}":     {"toolset:a2a"},
-	"agents: {root: {model: openai/x, toolsets: [{type: api, api_config: {name: x, endpoint: 'https://x.example', method: GET}}]}}": {
-		"toolset:api", "toolset.api_config", "api_config.args", "api_config.endpoint", "api_config.headers", "api_config.instruction",
-		"api_config.method", "api_config.name", "api_config.output_schema", "api_config.required",
-	},
+	"agents: {root: {model: openai/x, toolsets: [{type: think, defer: true}]}}":                   {"toolset.defer"},
+	"agents: {root: {model: openai/x, toolsets: [{type: mcp, ref: 'docker:x', config: {a: 1}}]}}": {"toolset.config"},
 }
 
 func TestEveryKeyHasAnExample(t *testing.T) {

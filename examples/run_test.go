@@ -99,19 +99,17 @@ func TestEveryFileRuns(t *testing.T) {
 }
 
 // copyExamples copies what is run to a folder in which it may write, and starts
-// the server that one of the files expects.
+// the servers that some of the files expect.
 func copyExamples(t *testing.T, dir string) {
 	t.Helper()
+	servers := strings.NewReplacer("http://127.0.0.1:8765/mcp", startServer(t, "mcpserver"), "http://127.0.0.1:8766", startServer(t, "restaurant"))
 	for _, pattern := range []string{"*.yaml", "scripts/*.yaml", "mcpserver/main.go"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil || len(names) == 0 {
 			t.Fatalf("no files %s (%v)", pattern, err)
 		}
 		for _, name := range names {
-			source := read(t, name)
-			if name == "mcp-remote.yaml" {
-				source = strings.ReplaceAll(source, "http://127.0.0.1:8765/mcp", startServer(t))
-			}
+			source := servers.Replace(read(t, name))
 			if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
 				t.Fatal(err)
 			}
@@ -122,12 +120,12 @@ func copyExamples(t *testing.T, dir string) {
 	}
 }
 
-// startServer runs the MCP server over HTTP and returns its address.
-func startServer(t *testing.T) string {
+// startServer runs one of the servers over HTTP and returns its address.
+func startServer(t *testing.T, name string) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "mcpserver")
-	if out, err := exec.Command("go", "build", "-o", program, "./mcpserver").CombinedOutput(); err != nil {
-		t.Fatalf("build mcpserver: %v\n%s", err, out)
+	program := filepath.Join(t.TempDir(), name)
+	if out, err := exec.Command("go", "build", "-o", program, "./"+name).CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", name, err, out)
 	}
 	cmd := exec.Command(program, "-http", "127.0.0.1:0")
 	cmd.Stderr = os.Stderr
@@ -144,7 +142,7 @@ func startServer(t *testing.T) string {
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		t.Fatalf("the address of mcpserver: %v", err)
+		t.Fatalf("the address of %s: %v", name, err)
 	}
 	u, err := url.Parse(strings.TrimSpace(line))
 	if err != nil {

@@ -49,9 +49,13 @@ type agents struct {
 	log     *slog.Logger
 	version string
 	client  *http.Client
+	// outgoing carries the requests of toolsets.
+	outgoing http.RoundTripper
+	servers  mcpCatalogue
+	prices   *catalogue.File
 
 	mu     sync.Mutex // guards models
-	models map[modelOf]builtModel
+	models map[modelOf]model.Model
 }
 
 // modelOf names a built model. Files with the same text are parsed once for all
@@ -59,11 +63,6 @@ type agents struct {
 type modelOf struct {
 	tenant   string
 	settings *agent.ModelSettings
-}
-
-type builtModel struct {
-	model model.Model
-	info  runtime.ModelInfo
 }
 
 var _ runtime.Agents = (*agents)(nil)
@@ -82,10 +81,7 @@ func (a *agents) Parse(name, source string) (*agent.Team, error) {
 // notOffered are the keys that the loader knows and this program does nothing
 // with: refused by name, so that nobody believes they had an effect.
 var notOffered = map[string]string{
-	"toolset.defer":   "list the tools that are needed under `tools`",
-	"toolset:api":     "put the endpoint behind an MCP server",
-	"toolset:openapi": "put the API behind an MCP server",
-	"toolset:a2a":     "put the agent behind an MCP server",
+	"toolset.defer": "list the tools that are needed under `tools`",
 }
 
 // maxModels bounds the cache of built models.
@@ -96,28 +92,27 @@ const maxModels = 1024
 func (a *agents) Model(_ context.Context, tenant string, _ *agent.Team, m *agent.ModelSettings) (model.Model, runtime.ModelInfo, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if b, ok := a.models[modelOf{tenant, m}]; ok {
-		return b.model, b.info, nil
+	if built, ok := a.models[modelOf{tenant, m}]; ok {
+		return built, a.modelInfo(built, m), nil
 	}
 	built, err := a.buildModel(tenant, m)
 	if err != nil {
 		return nil, runtime.ModelInfo{}, err
 	}
-	b := builtModel{model: built, info: modelInfo(m)}
-	if s, ok := built.(*scripted.Model); ok {
-		b.info.ContextLimit = s.ContextLimit()
-	}
 	if len(a.models) >= maxModels {
 		clear(a.models)
 	}
-	a.models[modelOf{tenant, m}] = b
-	return b.model, b.info, nil
+	a.models[modelOf{tenant, m}] = built
+	return built, a.modelInfo(built, m), nil
 }
 
 // modelInfo is what the catalogue knows of a model; a script has the limit that
 // it names itself.
-func modelInfo(m *agent.ModelSettings) runtime.ModelInfo {
-	known, ok := catalogue.Lookup(m.Kind, m.Model)
+func (a *agents) modelInfo(built model.Model, m *agent.ModelSettings) runtime.ModelInfo {
+	if s, ok := built.(*scripted.Model); ok {
+		return runtime.ModelInfo{ContextLimit: s.ContextLimit()}
+	}
+	known, ok := a.prices.Catalogue().Lookup(m.Kind, m.Model)
 	if !ok {
 		return runtime.ModelInfo{}
 	}
@@ -255,6 +250,12 @@ func (a *agents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent
 			o.Timeout = time.Duration(*t.Timeout) * time.Second
 		}
 		return builtin.NewFetch(o), nil
+	case "api":
+		return a.api(s.Tenant, t)
+	case "openapi":
+		return a.openAPI(s.Tenant, t)
+	case "a2a":
+		return a.a2a(s.Tenant, t)
 	case "shell":
 		return builtin.NewShell(shell), nil
 	case "script":
@@ -315,17 +316,31 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 	if t.Command != "" {
 		cfg.Dir = a.dir
 	}
-	if t.Command != "" {
-		cfg.Dir = a.dir
-	}
 	if t.Remote != nil {
 		cfg.URL, cfg.Transport = t.Remote.URL, t.Remote.TransportType
 		if cfg.Headers, err = a.expand(s.Tenant, t.Remote.Headers); err != nil {
 			return nil, err
 		}
-		if cfg.Transport == "streamable-http" {
-			cfg.Transport = mcptool.TransportStreamable
+	}
+	if strings.HasPrefix(t.Ref, "docker:") {
+		if err := a.servers.resolve(t, &cfg); err != nil {
+			return nil, err
 		}
+		if cfg.Env, err = a.expand(s.Tenant, cfg.Env); err != nil {
+			return nil, err
+		}
+		if cfg.Headers, err = a.expand(s.Tenant, cfg.Headers); err != nil {
+			return nil, err
+		}
+		if cfg.Command != "" {
+			cfg.Dir = a.dir
+		}
+		if cfg.Name == "" {
+			cfg.Name = "mcp:" + t.Ref
+		}
+	}
+	if cfg.Transport == "streamable-http" {
+		cfg.Transport = mcptool.TransportStreamable
 	}
 	if cfg.Name == "" {
 		cfg.Name = t.MCP
@@ -339,7 +354,7 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 	if cfg.Command != "" && a.hosted {
 		return nil, holdfast.Errorf(holdfast.CodeNotOffered, "MCP servers by command need a sandbox, and this deployment has none")
 	}
-	o := mcptool.Options{Logger: a.log, InheritEnv: !a.hosted, Version: a.version}
+	o := mcptool.Options{Logger: a.log, InheritEnv: !a.hosted, Version: a.version, RoundTripper: a.outgoing}
 	if cfg.URL != "" && a.auth != nil {
 		conn, err := a.auth.connection(ctx, s, tool.UserOf(ctx), cfg.Name, cfg.URL)
 		if err != nil {

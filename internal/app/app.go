@@ -22,6 +22,8 @@ import (
 	"github.com/holdfast-run/holdfast/internal/egress"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/httpapi"
+	"github.com/holdfast-run/holdfast/internal/model"
+	"github.com/holdfast-run/holdfast/internal/model/catalogue"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
 	"github.com/holdfast-run/holdfast/internal/oauth/flow"
@@ -331,7 +333,11 @@ func (p *program) openStore(ctx context.Context) error {
 
 func (p *program) openAgents() (*agents, error) {
 	hosted := p.cfg.Hosted.Or(p.o.Hosted)
-	opt := agent.Options{Hosted: hosted, NotOffered: notOffered}
+	servers, err := readMCPCatalogue(p.cfg.MCPCatalogue)
+	if err != nil {
+		return nil, err
+	}
+	opt := agent.Options{Hosted: hosted, NotOffered: notOffered, MCPCatalog: servers != nil}
 	files := map[string][]byte{"demo.yaml": demoFile}
 	for name, src := range p.o.Agents {
 		files[name] = src
@@ -339,7 +345,6 @@ func (p *program) openAgents() (*agents, error) {
 	source := agent.Builtin(files, opt)
 	dir := ""
 	if p.cfg.Agents != "" {
-		var err error
 		if dir, err = filepath.Abs(p.cfg.Agents); err != nil {
 			return nil, fmt.Errorf("folder of agents: %w", err)
 		}
@@ -350,10 +355,19 @@ func (p *program) openAgents() (*agents, error) {
 		p.onStop(d.Close)
 		source = agent.Sources(d, source)
 	}
+	prices, err := catalogue.OpenFile(p.cfg.ModelCatalogue, p.log)
+	if err != nil {
+		return nil, err
+	}
+	outgoing := newOutgoing(p.cfg, hosted)
+	p.onStop(func() error {
+		outgoing.Close()
+		return nil
+	})
 	return &agents{
 		library: agent.NewLibrary(p.store, source, opt), writer: p.cfg.AgentWriter, base: source, opt: opt, dir: dir, keys: p.cfg.ModelKeysFromEnv.Or(!hosted), hosted: hosted,
-		memory: p.store, auth: p.auth, log: p.log, version: p.o.Version, client: http.DefaultClient,
-		models: map[modelOf]builtModel{},
+		memory: p.store, auth: p.auth, log: p.log, version: p.o.Version, client: http.DefaultClient, outgoing: outgoing, servers: servers, prices: prices,
+		models: map[modelOf]model.Model{},
 	}, nil
 }
 

@@ -108,11 +108,7 @@ func (p *program) returnURL(tenantID string) string {
 
 func (p *program) openGuard() *egress.Guard {
 	hosted := p.cfg.Hosted.Or(p.o.Hosted)
-	policy := egress.Policy{AllowLoopback: !hosted}
-	for _, host := range strings.FieldsFunc(p.cfg.EgressAllow, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' }) {
-		policy.AllowHosts = append(policy.AllowHosts, strings.ToLower(host))
-	}
-	g := egress.New(policy)
+	g := egress.New(egress.Policy{AllowHosts: p.cfg.EgressAllow, AllowLoopback: !hosted})
 	p.onStop(func() error { g.Close(); return nil })
 	return g
 }

@@ -54,11 +54,13 @@ type Config struct {
 	Hosted           Switch `env:"HOLDFAST_HOSTED" doc:"true refuses tools that touch the machine of the worker. Default: true in api, worker and oauth-callback, false in holdfast dev and holdfast run."`
 	ModelKeysFromEnv Switch `env:"HOLDFAST_MODEL_KEYS_FROM_ENV" doc:"true lets agents use the keys of model providers in the worker's environment, such as OPENAI_API_KEY, whoever the tenant is. Default: the opposite of HOLDFAST_HOSTED."`
 
-	VaultKeys   Secret `env:"HOLDFAST_VAULT_KEYS" doc:"Keys that wrap the data keys of tenants, id:base64 of 32 bytes, several separated by commas: the first one wraps, all unwrap (holdfast vault rotate). The same for api and worker. Empty: made in HOLDFAST_DATA if the database is there too, else OAuth connections and secrets of tenants are not offered."`
-	StateKeys   Secret `env:"HOLDFAST_OAUTH_STATE_KEYS" doc:"Keys that authenticate the state of authorizations and seal their answers, id:base64 of 32 bytes, several separated by commas: the first one signs, all are accepted. The same for api, worker and oauth-callback; belongs to HOLDFAST_VAULT_KEYS, and is made like them if empty."`
-	CallbackURL URL    `env:"HOLDFAST_OAUTH_CALLBACK_URL" doc:"Address of oauth-callback for browsers, without a path at the end. Without addresses in HOLDFAST_OAUTH_RETURN_URLS it needs the host name of HOLDFAST_PUBLIC_URL, so that browsers bring their cookie. Empty: the API serves the callback."`
-	ReturnURLs  string `env:"HOLDFAST_OAUTH_RETURN_URLS" doc:"Where browsers go when a user of a tenant has answered an authorization server: tenant=https://…, several separated by commas. The tenant's application then vouches for its user by API; until it has, the answer is not used. Empty: the browser that began must be the one that ends."`
-	EgressAllow string `env:"HOLDFAST_EGRESS_ALLOW" doc:"Addresses host:port, several separated by commas, that agents' MCP servers and their authorization servers may have although they are private, also by http. Everything else must be public and https; loopback is allowed where HOLDFAST_HOSTED is false."`
+	VaultKeys      Secret    `env:"HOLDFAST_VAULT_KEYS" doc:"Keys that wrap the data keys of tenants, id:base64 of 32 bytes, several separated by commas: the first one wraps, all unwrap (holdfast vault rotate). The same for api and worker. Empty: made in HOLDFAST_DATA if the database is there too, else OAuth connections and secrets of tenants are not offered."`
+	StateKeys      Secret    `env:"HOLDFAST_OAUTH_STATE_KEYS" doc:"Keys that authenticate the state of authorizations and seal their answers, id:base64 of 32 bytes, several separated by commas: the first one signs, all are accepted. The same for api, worker and oauth-callback; belongs to HOLDFAST_VAULT_KEYS, and is made like them if empty."`
+	CallbackURL    URL       `env:"HOLDFAST_OAUTH_CALLBACK_URL" doc:"Address of oauth-callback for browsers, without a path at the end. Without addresses in HOLDFAST_OAUTH_RETURN_URLS it needs the host name of HOLDFAST_PUBLIC_URL, so that browsers bring their cookie. Empty: the API serves the callback."`
+	ReturnURLs     string    `env:"HOLDFAST_OAUTH_RETURN_URLS" doc:"Where browsers go when a user of a tenant has answered an authorization server: tenant=https://…, several separated by commas. The tenant's application then vouches for its user by API; until it has, the answer is not used. Empty: the browser that began must be the one that ends."`
+	EgressAllow    HostPorts `env:"HOLDFAST_EGRESS_ALLOW" doc:"Hosts that tools may reach although their address is not public, or by http: host:port, several separated by commas, compared with what the URL says. Everything else must be https to a public address; holdfast dev also lets tools reach http and this machine."`
+	MCPCatalogue   string    `env:"HOLDFAST_MCP_CATALOGUE" doc:"File (YAML) of the MCP servers that agent files may name as ref: docker:NAME, see below. Empty: such files are refused."`
+	ModelCatalogue string    `env:"HOLDFAST_MODEL_CATALOGUE" doc:"File in the form of https://models.dev/api.json with limits and prices of models, which counts before the built-in catalogue. It is read again when it changes; usage events say which prices they were counted with."`
 
 	WorkerID       string        `env:"HOLDFAST_WORKER_ID" doc:"Name of the worker in logs and events, unique among those that run at the same time: letters, digits, - and _. Empty: host name and a random suffix."`
 	WorkerSessions int           `env:"HOLDFAST_WORKER_SESSIONS" default:"1000" doc:"How many sessions a worker owns at once; parked sessions do not count. Further work waits for another worker or for room."`
@@ -200,6 +202,12 @@ func (c Config) problems() []error {
 	bad(c.EventStreams >= 1 && c.EventStreams <= 256, "HOLDFAST_EVENT_STREAMS", c.EventStreams, "must be 1 to 256")
 	bad(c.EventRetention > 0, "HOLDFAST_EVENT_RETENTION", c.EventRetention, "must be more than 0")
 	bad(c.LogFormat == "text" || c.LogFormat == "json", "HOLDFAST_LOG_FORMAT", c.LogFormat, "must be text or json")
+	for env, file := range map[string]string{"HOLDFAST_MCP_CATALOGUE": c.MCPCatalogue, "HOLDFAST_MODEL_CATALOGUE": c.ModelCatalogue} {
+		if file != "" {
+			info, err := os.Stat(filepath.Clean(file))
+			bad(err == nil && info.Mode().IsRegular(), env, file, "must be a file")
+		}
+	}
 	if c.Agents != "" {
 		info, err := os.Stat(filepath.Clean(c.Agents))
 		bad(err == nil && info.IsDir(), "HOLDFAST_AGENTS", c.Agents, "must be a folder")

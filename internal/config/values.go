@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -77,6 +78,26 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	}
 	return errors.New("must be a size such as 8388608 or 8MiB")
 }
+
+// HostPorts is a list of host:port, in lower case.
+type HostPorts []string
+
+// UnmarshalText reads a list separated by commas.
+func (h *HostPorts) UnmarshalText(text []byte) error {
+	var out HostPorts
+	for part := range strings.SplitSeq(string(text), ",") {
+		part = strings.ToLower(strings.TrimSpace(part))
+		host, port, err := net.SplitHostPort(part)
+		if n, perr := strconv.ParseUint(port, 10, 16); err != nil || host == "" || perr != nil || n == 0 {
+			return fmt.Errorf("%q is no host:port", part)
+		}
+		out = append(out, part)
+	}
+	*h = out
+	return nil
+}
+
+func (h HostPorts) String() string { return strings.Join(h, ",") }
 
 // URL is an address, or several separated by commas, that may carry
 // credentials. It prints without them.

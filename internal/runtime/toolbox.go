@@ -104,7 +104,7 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 		}
 		ts.warn = ""
 		for _, def := range defs {
-			if len(ts.spec.Tools) > 0 && !slices.Contains(ts.spec.Tools, def.Name) {
+			if len(ts.spec.Tools) > 0 && !slices.Contains(ts.spec.Tools, def.Name) && !slices.Contains(ts.spec.Tools, def.Remote) {
 				continue
 			}
 			if policy := cmp.Or(ts.spec.OnUnknown[def.Name], ts.spec.OnUnknown["*"]); policy != "" {

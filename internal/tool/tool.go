@@ -32,7 +32,10 @@ const (
 
 // Definition describes a tool to the model and to the loop.
 type Definition struct {
-	Name        string
+	Name string
+	// Remote is how the far side spells the name, "" if that is Name. Filters in
+	// agent files may use either.
+	Remote      string
 	Title       string
 	Description string
 	// Parameters is the JSON schema of the arguments, passed to the model whole.

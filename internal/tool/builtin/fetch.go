@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -132,22 +131,13 @@ func (f *fetcher) fetch(ctx context.Context, _ tool.Call, a fetchArguments) (too
 // describeFetch says why a page could not be had, without the addresses that
 // names resolve to.
 func describeFetch(err error, timeout time.Duration) string {
-	var dns *net.DNSError
-	var op *net.OpError
-	var ue *url.Error
 	switch {
 	case errors.Is(err, egress.ErrRefused):
 		return "the address is not a public one, which is refused"
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Sprintf("no complete answer within %v", timeout)
-	case errors.As(err, &dns):
-		return fmt.Sprintf("the host %q cannot be found", dns.Name)
-	case errors.As(err, &op) && op.Err != nil:
-		return op.Err.Error()
-	case errors.As(err, &ue):
-		return ue.Err.Error()
 	}
-	return err.Error()
+	return tool.DescribeNetwork(err)
 }
 
 // visit is one call: robots.txt of a host is read once for it.

@@ -163,7 +163,7 @@ func (t *Toolset) dial(c *connection) (transport.Interface, error) {
 	}
 	base := t.opts.RoundTripper
 	if base == nil {
-		own := newRoundTripper()
+		own := tool.NewTransport()
 		base, c.release = own, own.CloseIdleConnections
 	}
 	httpClient := &http.Client{Transport: &guard{

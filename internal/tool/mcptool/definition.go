@@ -2,12 +2,9 @@ package mcptool
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/holdfast-run/holdfast/internal/tool"
 )
@@ -81,10 +78,13 @@ func define(tools []listed, filter []string) []remote {
 			continue
 		}
 		d := tool.Definition{
-			Name:        modelName(l.Name, used),
+			Name:        tool.ModelName(l.Name, used),
 			Title:       l.Title,
 			Description: l.Description,
 			Parameters:  objectSchema(l.InputSchema),
+		}
+		if d.Name != l.Name {
+			d.Remote = l.Name
 		}
 		if d.Title == "" {
 			d.Title = l.Annotations.Title
@@ -99,31 +99,6 @@ func define(tools []listed, filter []string) []remote {
 		out = append(out, remote{name: l.Name, def: d})
 	}
 	return out
-}
-
-// maxModelName is the longest name of a function that all model providers take.
-const maxModelName = 64
-
-// modelName returns name if models take it. Otherwise what they do not take
-// becomes "_", and a hash of the whole name keeps the result apart from others
-// and the same in every process.
-func modelName(name string, used map[string]bool) string {
-	safe := strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '_', r == '-':
-			return r
-		}
-		return '_'
-	}, name)
-	if safe == name && len(name) <= maxModelName && !used[name] {
-		return name
-	}
-	if len(safe) <= maxModelName && safe != name && !used[safe] {
-		return safe
-	}
-	sum := sha256.Sum256([]byte(name))
-	suffix := "_" + hex.EncodeToString(sum[:4])
-	return safe[:min(len(safe), maxModelName-len(suffix))] + suffix
 }
 
 // objectSchema returns the schema, or one of an object with anything in it if

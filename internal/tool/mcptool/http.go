@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/mark3labs/mcp-go/client/transport"
 
@@ -99,38 +97,14 @@ func wantsMoreScope(h http.Header) bool {
 	return false
 }
 
-// newRoundTripper is what carries requests when the deployment brings nothing.
-// It uses no proxy: whoever can set the environment must not get to see tokens.
-func newRoundTripper() *http.Transport {
-	return &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		ForceAttemptHTTP2:     true,
-		TLSHandshakeTimeout:   15 * time.Second,
-		IdleConnTimeout:       90 * time.Second,
-		MaxIdleConnsPerHost:   4,
-		MaxConnsPerHost:       64,
-		ExpectContinueTimeout: time.Second,
-		// Answers may take as long as the call may, so nothing bounds the headers.
-	}
-}
-
 // plain takes from an error what names addresses of the inside: what a host
 // resolved to is not for whoever chose the host.
 func plain(err error) string {
-	var dns *net.DNSError
-	var op *net.OpError
-	var ue *url.Error
 	switch {
 	case errors.Is(err, transport.ErrLegacySSEServer):
 		return "the server refused the handshake; if it speaks the older HTTP with SSE, set the transport to \"sse\""
 	case errors.Is(err, transport.ErrSessionTerminated):
 		return "the server answered that there is nothing at this URL (HTTP 404)"
-	case errors.As(err, &dns):
-		return fmt.Sprintf("the host %q cannot be found", dns.Name)
-	case errors.As(err, &op) && op.Err != nil:
-		return op.Err.Error()
-	case errors.As(err, &ue):
-		return ue.Err.Error()
 	}
-	return strings.TrimPrefix(err.Error(), "transport error: ")
+	return strings.TrimPrefix(tool.DescribeNetwork(err), "transport error: ")
 }
