@@ -17,16 +17,31 @@ func TestTimers(t *testing.T) {
 	})
 }
 
-// fill puts a row of each of two tenants into the tables that scripts do not reach.
+// fill puts a row of each of two tenants into every table that has a tenant and
+// that scripts do not reach.
 func fill(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
+	rows, err := conn.Query(t.Context(), `SELECT c.relname, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
+			string_agg(CASE WHEN a.attname = 'tenant' THEN '$1' ELSE CASE t.typcategory
+				WHEN 'N' THEN '1' WHEN 'B' THEN 'false' WHEN 'D' THEN 'now()' WHEN 'A' THEN '''{}''' WHEN 'U' THEN '''{}''' ELSE '''x''' END
+				|| '::' || a.atttypid::regtype END, ', ' ORDER BY a.attnum)
+		FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid
+		WHERE c.relkind = 'r' AND a.attnotnull AND NOT a.atthasdef AND c.relname NOT IN ('sessions', 'event_chunks', 'snapshots', 'memories', 'usage')
+			AND EXISTS (SELECT 1 FROM pg_attribute x WHERE x.attrelid = c.oid AND x.attname = 'tenant')
+		GROUP BY c.relname`)
+	if err != nil {
+		t.Fatal(err)
+	}
 	b := &pgx.Batch{}
 	b.Queue("SELECT set_config('holdfast.tenant', '*', true)")
-	for _, tenant := range []string{"tenant-0", "tenant-1"} {
-		b.Queue(`INSERT INTO timers (tenant, session, timer, at, due, kind) VALUES ($1, 's', 't', now(), now(), 'run')`, tenant)
-		b.Queue(`INSERT INTO schedules (tenant, id, spec, created_at, last_error) VALUES ($1, 's', '{}', now(), '')`, tenant)
-		b.Queue(`INSERT INTO webhooks (tenant, id, url, kinds, description, secret, created_at) VALUES ($1, 'w', '', '', '', '', now())`, tenant)
-		b.Queue(`INSERT INTO webhook_deliveries (tenant, webhook, session, seq, kind, at, run, agent, detail, due) VALUES ($1, 'w', 's', 1, 'k', now(), '', '', '', now())`, tenant)
+	var table, columns, values string
+	if _, err := pgx.ForEachRow(rows, []any{&table, &columns, &values}, func() error {
+		for _, tenant := range []string{"tenant-0", "tenant-1"} {
+			b.Queue("INSERT INTO "+table+" ("+columns+") VALUES ("+values+")", tenant)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 	if err := conn.SendBatch(t.Context(), b).Close(); err != nil {
 		t.Fatal(err)
