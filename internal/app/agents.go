@@ -51,8 +51,10 @@ type agents struct {
 	client  *http.Client
 	// outgoing carries the requests of toolsets.
 	outgoing http.RoundTripper
-	servers  mcpCatalogue
-	prices   *catalogue.File
+	// allow are hosts that tools may reach although they are not public.
+	allow   []string
+	servers mcpCatalogue
+	prices  *catalogue.File
 
 	mu     sync.Mutex // guards models
 	models map[modelOf]model.Model
@@ -245,7 +247,7 @@ func (a *agents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent
 	case "mcp":
 		return a.mcp(ctx, s, t)
 	case "fetch":
-		o := builtin.FetchOptions{Version: a.version}
+		o := builtin.FetchOptions{Version: a.version, AllowHosts: a.allow}
 		if t.Timeout != nil {
 			o.Timeout = time.Duration(*t.Timeout) * time.Second
 		}

@@ -366,7 +366,7 @@ func (p *program) openAgents() (*agents, error) {
 	})
 	return &agents{
 		library: agent.NewLibrary(p.store, source, opt), writer: p.cfg.AgentWriter, base: source, opt: opt, dir: dir, keys: p.cfg.ModelKeysFromEnv.Or(!hosted), hosted: hosted,
-		memory: p.store, auth: p.auth, log: p.log, version: p.o.Version, client: http.DefaultClient, outgoing: outgoing, servers: servers, prices: prices,
+		memory: p.store, auth: p.auth, log: p.log, version: p.o.Version, client: http.DefaultClient, outgoing: outgoing, allow: p.cfg.EgressAllow, servers: servers, prices: prices,
 		models: map[modelOf]model.Model{},
 	}, nil
 }
