@@ -85,12 +85,13 @@ type Library struct {
 
 	mu    sync.Mutex
 	cache map[string]Summary // by name and digest; guarded by mu
+	known map[string]File    // by tenant and reference, see FindForRun; guarded by mu
 }
 
 // NewLibrary returns the library of what store has above base. store nil is one
 // in which nobody can change anything: writing is refused with CodeNotOffered.
 func NewLibrary(store Store, base Source, opt Options) *Library {
-	return &Library{store: store, base: base, opt: opt, cache: map[string]Summary{}}
+	return &Library{store: store, base: base, opt: opt, cache: map[string]Summary{}, known: map[string]File{}}
 }
 
 // maxSummaries bounds the cache of summaries, which follow from their files.

@@ -71,7 +71,7 @@ var _ runtime.Agents = (*agents)(nil)
 
 // Load implements [runtime.Agents].
 func (a *agents) Load(ctx context.Context, tenant, ref string) (string, string, error) {
-	f, err := a.library.Find(ctx, tenant, ref)
+	f, err := a.library.FindForRun(ctx, tenant, ref)
 	return f.Name, string(f.Source), err
 }
 

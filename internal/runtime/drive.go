@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 
 	holdfast "github.com/holdfast-run/holdfast"
@@ -237,7 +238,7 @@ func (d *drive) take(ctx context.Context, c events.Command) error {
 	var src source
 	d.mu.Lock()
 	b, isRun := d.s.runOf(c)
-	view := &State{Ref: d.s.Ref, DefaultAgent: d.s.DefaultAgent}
+	view := &State{Ref: d.s.Ref, DefaultAgent: d.s.DefaultAgent, Pinned: maps.Clone(d.s.Pinned)}
 	d.mu.Unlock()
 	if isRun {
 		src = d.e.resolve(ctx, view, b)

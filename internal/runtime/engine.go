@@ -147,6 +147,15 @@ func (e *Engine) resolve(ctx context.Context, s *State, b events.RunBody) source
 		return source{err: holdfast.Errorf(holdfast.CodeInvalid, "the run names no agent and the session has no default")}
 	}
 	name, text, err := e.cfg.Agents.Load(ctx, s.Ref.Tenant, ref)
+	if holdfast.CodeOf(err) == holdfast.CodeUnavailable {
+		// Where the files are kept is away; the log has the one that ran last.
+		for _, n := range []string{ref, ref + ".yaml"} {
+			if p, ok := s.Pinned[n]; ok {
+				name, text, err = n, p.Source, nil
+				break
+			}
+		}
+	}
 	if err != nil {
 		return source{err: err}
 	}
