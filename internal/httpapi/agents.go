@@ -49,13 +49,17 @@ func (a *API) agents(ctx context.Context) ([]agent.Entry, error) {
 // without .yaml and a version, else what an alias stands for. CodeNotFound lists
 // what there is.
 func (a *API) agentNamed(ctx context.Context, name string) (agent.File, error) {
-	f, err := a.cfg.Agents.Find(ctx, tenantOf(ctx), name)
+	return a.agentBy(ctx, name, a.cfg.Agents.Find)
+}
+
+func (a *API) agentBy(ctx context.Context, name string, find func(ctx context.Context, tenant, ref string) (agent.File, error)) (agent.File, error) {
+	f, err := find(ctx, tenantOf(ctx), name)
 	if holdfast.CodeOf(err) != holdfast.CodeNotFound {
 		return f, agentsAway(err)
 	}
 	for from, to := range a.cfg.AgentAliases {
 		if plainName(from) == plainName(name) {
-			if f, aerr := a.cfg.Agents.Find(ctx, tenantOf(ctx), to); aerr == nil {
+			if f, aerr := find(ctx, tenantOf(ctx), to); aerr == nil {
 				return f, nil
 			}
 		}
@@ -63,9 +67,10 @@ func (a *API) agentNamed(ctx context.Context, name string) (agent.File, error) {
 	return agent.File{}, err
 }
 
-// usableAgent is agentNamed for an agent that is about to run.
+// usableAgent is agentNamed for an agent that is about to run, which a database
+// that is away does not stop.
 func (a *API) usableAgent(ctx context.Context, name string) (agent.File, error) {
-	info, err := a.agentNamed(ctx, name)
+	info, err := a.agentBy(ctx, name, a.cfg.Agents.FindForRun)
 	if err == nil && info.Problem != "" {
 		err = holdfast.Errorf(holdfast.CodeInvalid, "the file of agent %q cannot be used: %s", plainName(info.Name), info.Problem)
 	}
