@@ -80,7 +80,6 @@ func TestFilesInPagesLoad(t *testing.T) {
 // withoutExample are files with the keys that the loader knows and the program
 // does not offer. Once it offers one of them, the key needs an example.
 var withoutExample = map[string][]string{
-	"agents: {root: {model: openai/x, toolsets: [{type: think, defer: true}]}}":                   {"toolset.defer"},
 	"agents: {root: {model: openai/x, toolsets: [{type: mcp, ref: 'docker:x', config: {a: 1}}]}}": {"toolset.config"},
 }
 

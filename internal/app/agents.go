@@ -82,9 +82,7 @@ func (a *agents) Parse(name, source string) (*agent.Team, error) {
 
 // notOffered are the keys that the loader knows and this program does nothing
 // with: refused by name, so that nobody believes they had an effect.
-var notOffered = map[string]string{
-	"toolset.defer": "list the tools that are needed under `tools`",
-}
+var notOffered = map[string]string{}
 
 // maxModels bounds the cache of built models.
 const maxModels = 1024

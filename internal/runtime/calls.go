@@ -149,7 +149,7 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 	case c.Status == CallRejected:
 		return answer("The user rejected the tool call.")
 	case !known && c.Status != CallStarted:
-		return answer("There is no tool %q. Available: %s", c.Function.Name, strings.Join(box.order, ", "))
+		return answer("%s", box.unknownTool(c.Function.Name))
 	}
 	args := strings.TrimSpace(c.Function.Arguments)
 	if args == "" {

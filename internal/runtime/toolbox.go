@@ -25,6 +25,19 @@ type toolbox struct {
 	sets  []*toolset
 	tools map[string]boxed
 	order []string
+	// lookup finds what the agent defers, nil if it defers nothing; hidden are the
+	// names of those tools that were not added.
+	lookup *toolset
+	hidden map[string]bool
+}
+
+// put offers a tool; of several with one name the first wins.
+func (b *toolbox) put(t boxed) {
+	if _, dup := b.tools[t.def.Name]; dup {
+		return
+	}
+	b.tools[t.def.Name] = t
+	b.order = append(b.order, t.def.Name)
 }
 
 // toolset is a toolset with what the agent file says of it.
@@ -49,7 +62,7 @@ type boxed struct {
 func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*toolbox, error) {
 	b := d.boxes[a.Name]
 	if b == nil {
-		b = &toolbox{}
+		b = &toolbox{lookup: lookupOf(a)}
 		d.boxes[a.Name] = b
 		d.mu.Lock()
 		user := d.s.User
@@ -66,15 +79,18 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 		}
 	}
 	b.tools, b.order = map[string]boxed{}, nil
-	put := func(t boxed) {
-		if _, dup := b.tools[t.def.Name]; dup {
-			return // the first toolset in the file wins
-		}
-		b.tools[t.def.Name] = t
-		b.order = append(b.order, t.def.Name)
-	}
+	var hidden []boxed
 	for _, def := range ownTools(team, a) {
-		put(boxed{def: def, own: true})
+		b.put(boxed{def: def, own: true})
+	}
+	if b.lookup != nil {
+		defs, err := b.lookup.Tools(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, def := range defs {
+			b.put(boxed{def: def, set: b.lookup})
+		}
 	}
 	for _, ts := range b.sets {
 		tctx, cancel := context.WithTimeout(ctx, startTimeout)
@@ -114,8 +130,17 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 			if a.AddDescriptionParameter {
 				t.def.Parameters, t.described = describe(def.Parameters)
 			}
-			put(t)
+			if ts.deferred(def) {
+				if !slices.ContainsFunc(hidden, func(h boxed) bool { return h.def.Name == def.Name }) {
+					hidden = append(hidden, t)
+				}
+				continue
+			}
+			b.put(t)
 		}
+	}
+	if b.lookup != nil {
+		d.offerDeferred(b, a, hidden)
 	}
 	return b, nil
 }

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/mark3labs/mcp-go/server"
 )
@@ -27,7 +28,7 @@ const (
 	Normal Behaviour = "normal" // serves NewServer
 
 	Refuses   Behaviour = "refuses"   // writes "no config" to stderr and exits with status 7
-	Mute      Behaviour = "mute"      // reads, never answers, ignores SIGTERM and the end of its input
+	Mute      Behaviour = "mute"      // reads, never answers, ignores SIGTERM and the end of its input for a minute
 	Odd       Behaviour = "odd"       // odd schemas, names and content, in pages; text between messages
 	Asks      Behaviour = "asks"      // asks the client for all it can before it answers a call with what it got
 	EndlessLn Behaviour = "endless"   // answers a call with a line without end
@@ -61,12 +62,16 @@ func Main() {
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Fprintln(os.Stderr, "I say nothing")
 		_, _ = io.Copy(io.Discard, os.Stdin)
-		select {}
+		hang()
 	default:
 		raw{b}.serve()
 	}
 	os.Exit(0)
 }
+
+// hang outlasts any test. An empty select would not: without other goroutines the
+// Go runtime calls that a deadlock and ends the process.
+func hang() { <-time.After(time.Minute) }
 
 // Command returns the command and environment of a server with this behaviour.
 func Command(b Behaviour) (path string, env map[string]string) {
@@ -107,7 +112,7 @@ func (s raw) serve() {
 		case "tools/list":
 			s.list(m)
 			if s.b == Deaf {
-				select {}
+				hang()
 			}
 		case "tools/call":
 			s.call(m, in)
