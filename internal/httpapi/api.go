@@ -92,6 +92,9 @@ type Config struct {
 	// MaxBody is the most bytes of a request's body. Default 1 MiB: about what one
 	// command may have on its way through NATS.
 	MaxBody int64
+	// MaxImport is the most bytes of an imported session, which is kept in a file
+	// while it is checked, not in memory. Default 4 GiB.
+	MaxImport int64
 	// AnswerWait is how long a request waits for the owner of its session before it
 	// says that the outcome is not yet known. Default 5 s.
 	AnswerWait time.Duration
@@ -133,6 +136,7 @@ func New(cfg Config) (*API, error) {
 	}
 	cfg.Version = cmp.Or(cfg.Version, "dev")
 	cfg.MaxBody = cmp.Or(cfg.MaxBody, 1<<20)
+	cfg.MaxImport = cmp.Or(cfg.MaxImport, 4<<30)
 	cfg.AnswerWait = cmp.Or(cfg.AnswerWait, 5*time.Second)
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, 8*time.Second)
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 30*time.Second)

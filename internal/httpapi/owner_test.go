@@ -27,6 +27,9 @@ import (
 //	write   a tool call whose arguments come in many pieces
 //	voided  a model call that breaks off and is made again
 //	fail    an error
+//	ask     a question that waits for an answer, then text
+//	limit   the limit of model calls, then text
+//	oauth   an authorization that waits for its user, then text
 //
 // It keeps the rules of the real one: what becomes of a command is an event, the
 // same id gets the same answer, a run waits for its turn.
@@ -79,6 +82,7 @@ type step struct {
 	events []holdfast.Event
 	gate   bool
 	ask    *holdfast.ToolCall // wait for a decision
+	hold   holdfast.Event     // wait for the command that settles it
 }
 
 // played is one session. One goroutine owns it.
@@ -96,6 +100,8 @@ type played struct {
 	queue   []queuedRun
 	waiting *holdfast.ToolCall
 	decided map[string]string
+	held    holdfast.Event
+	given   string // the newest answer to a question
 	deleted bool
 }
 
@@ -116,7 +122,7 @@ func (p *played) play(ctx context.Context) error {
 	for {
 		var gate <-chan struct{}
 		switch {
-		case p.waiting != nil:
+		case p.waiting != nil || p.held != nil:
 		case len(p.steps) > 0:
 			s := p.steps[0]
 			if s.gate {
@@ -124,10 +130,14 @@ func (p *played) play(ctx context.Context) error {
 				break
 			}
 			p.steps = p.steps[1:]
-			if s.ask != nil {
+			switch {
+			case s.ask != nil:
 				p.waiting = s.ask
 				err = p.add(ctx, p.active, &holdfast.ToolCallConfirmationEvent{AgentContext: root, ToolCall: *s.ask})
-			} else {
+			case s.hold != nil:
+				p.held = s.hold
+				err = p.add(ctx, p.active, s.hold)
+			default:
 				err = p.add(ctx, p.active, s.events...)
 			}
 			if err != nil {
@@ -290,7 +300,7 @@ func (p *played) effect(c events.Command) (evs []holdfast.Event, run string, err
 		if p.active == "" || b.Run != "" && b.Run != p.active {
 			return nil, "", holdfast.Errorf(holdfast.CodeConflict, "there is no active run to cancel")
 		}
-		p.waiting = nil
+		p.waiting, p.held = nil, nil
 		p.steps = []step{{events: []holdfast.Event{&holdfast.StreamStoppedEvent{AgentContext: root, Reason: "canceled"}}}}
 		return []holdfast.Event{&holdfast.RunCanceledEvent{Run: p.active, Command: c.ID}}, p.active, nil
 	case events.KindDelete:
@@ -298,7 +308,7 @@ func (p *played) effect(c events.Command) (evs []holdfast.Event, run string, err
 		p.steps, p.queue, p.active, p.waiting = nil, nil, "", nil
 		return []holdfast.Event{&holdfast.SessionDeletedEvent{Command: c.ID}}, "", nil
 	}
-	return nil, "", holdfast.Errorf(holdfast.CodeNotOffered, "command %q", c.Kind)
+	return p.loopEffect(c)
 }
 
 func toolResponse(call holdfast.ToolCall, text string) *holdfast.ToolCallResponseEvent {
@@ -385,6 +395,9 @@ func script(text string) []step {
 		return []step{{events: first}, {events: []holdfast.Event{&holdfast.ModelCallVoidedEvent{AgentContext: root, Call: "c", Reason: "worker lost"}}}, say("Again.")}
 	case "fail":
 		return []step{{events: []holdfast.Event{&holdfast.ErrorEvent{AgentContext: root, Error: "the model is away", Code: holdfast.CodeModelFailed, Retryable: true}}}}
+	}
+	if s := loopScript(word); s != nil {
+		return s
 	}
 	return []step{say("Hello", ", ", "world.")}
 }

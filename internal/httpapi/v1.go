@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -174,23 +173,58 @@ type KeyHeader struct {
 	Key string `header:"Idempotency-Key" maxLength:"255" doc:"Makes the request safe to repeat: the same key with the same body has its effect once and gets the same answer, with another body it is refused with 422."`
 }
 
-// requests are the schemas of bodies that are sent to us: in them a member that
-// is not known is a mistake. Answers may get new members at any time.
-var requests = []string{
-	"NewSession", "NewRun", "NewMessage", "NewWebhook", "Decision", "Continuation", "InputAnswer", "MessageIn", "ContentPart", "ImageURL",
-	"StartDecision", "Vouch", "OAuthClient", "SecretValue",
-	"NewAgent", "AgentPull", "AgentPush",
+// requests are the names of the schemas of bodies that are sent to us: in them a
+// member that is not known is a mistake. Answers may get new members at any time.
+func requests(doc *huma.OpenAPI) map[string]bool {
+	names := map[string]bool{}
+	var walk func(s *huma.Schema)
+	walk = func(s *huma.Schema) {
+		if s == nil {
+			return
+		}
+		if s.Ref != "" {
+			name := s.Ref[strings.LastIndexByte(s.Ref, '/')+1:]
+			if names[name] {
+				return
+			}
+			names[name] = true
+			walk(doc.Components.Schemas.Map()[name])
+			return
+		}
+		walk(s.Items)
+		for _, p := range s.Properties {
+			walk(p)
+		}
+	}
+	for _, item := range doc.Paths {
+		for _, op := range []*huma.Operation{item.Post, item.Put, item.Patch, item.Delete} {
+			if op == nil || op.RequestBody == nil {
+				continue
+			}
+			for _, media := range op.RequestBody.Content {
+				walk(media.Schema)
+			}
+		}
+	}
+	return names
 }
 
-// open says in the description that answers may grow, and takes from reading
-// routes the refusal that only a used key gets.
+// open says in the description that answers may grow and that bodies may be too
+// large, and takes from reading routes the refusal that only a used key gets.
 func open(doc *huma.OpenAPI) {
+	sent := requests(doc)
 	for name, schema := range doc.Components.Schemas.Map() {
-		if schema.Type == huma.TypeObject && !slices.Contains(requests, name) {
+		if schema.Type == huma.TypeObject && !sent[name] {
 			schema.AdditionalProperties = true
 		}
 	}
 	for _, item := range doc.Paths {
+		for _, op := range []*huma.Operation{item.Post, item.Put, item.Patch, item.Delete} {
+			const tooLarge = http.StatusRequestEntityTooLarge
+			if op != nil && op.RequestBody != nil && op.Responses[strconv.Itoa(tooLarge)] == nil {
+				op.Responses[strconv.Itoa(tooLarge)] = &huma.Response{Description: http.StatusText(tooLarge), Content: op.Responses["400"].Content}
+			}
+		}
 		if item.Get != nil {
 			delete(item.Get.Responses, strconv.Itoa(http.StatusUnprocessableEntity))
 		}

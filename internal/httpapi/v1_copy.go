@@ -18,10 +18,6 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events"
 )
 
-// maxImport is the most bytes of an imported session. It is kept in a file while
-// it is checked, not in memory.
-const maxImport = 4 << 30
-
 // importStall is how long the sender of an import may pause.
 const importStall = 30 * time.Second
 
@@ -141,7 +137,7 @@ func (a *API) importBody(w http.ResponseWriter, r *http.Request) (done Imported,
 		_ = os.Remove(spool.Name())
 	}()
 	// All of it is checked before any of it is stored.
-	body := &patientReader{r: http.MaxBytesReader(w, r.Body, maxImport), rc: http.NewResponseController(w), most: importStall}
+	body := &patientReader{r: http.MaxBytesReader(w, r.Body, a.cfg.MaxImport), rc: http.NewResponseController(w), most: importStall}
 	c, err := events.NewCopyReader(io.TeeReader(body, spool))
 	for err == nil {
 		_, err = c.Next()
@@ -149,7 +145,7 @@ func (a *API) importBody(w http.ResponseWriter, r *http.Request) (done Imported,
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		return done, false, holdfast.Errorf(holdfast.CodeTooLarge, "the file is larger than %d bytes", int64(maxImport))
+		return done, false, holdfast.Errorf(holdfast.CodeTooLarge, "the file is larger than %d bytes", a.cfg.MaxImport)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return done, false, holdfast.WrapError(holdfast.CodeTimeout, err, "the file did not come in time")
 	case !errors.Is(err, io.EOF):

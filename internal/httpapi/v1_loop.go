@@ -7,7 +7,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
 )
 
@@ -18,8 +17,8 @@ type Continuation struct {
 
 // InputAnswer is the body of an answer to an elicitation_request.
 type InputAnswer struct {
-	Action  string `json:"action" enum:"accept,decline,cancel" doc:"accept comes with content; decline says no, cancel dismisses the question."`
-	Content any    `json:"content,omitempty" doc:"The answer: JSON that fits the schema of the question."`
+	Action  string          `json:"action" enum:"accept,decline,cancel" doc:"accept comes with content; decline says no, cancel dismisses the question."`
+	Content json.RawMessage `json:"content,omitempty" doc:"The answer: JSON that fits the schema of the question."`
 }
 
 // loopRoutes are those that answer what the loop waits for, beside decisions on
@@ -63,11 +62,7 @@ func (a *API) answerInput(ctx context.Context, in *struct {
 ) (*settledOut, error) {
 	body := events.InputBody{ID: in.Input, Action: in.Body.Action}
 	if in.Body.Action == "accept" {
-		content, err := json.Marshal(in.Body.Content)
-		if err != nil {
-			return nil, a.respond(ctx, holdfast.WrapError(holdfast.CodeInvalid, err, "content: it is not JSON"))
-		}
-		body.Content = content
+		body.Content = in.Body.Content // as it came: numbers keep all their digits
 	}
 	return a.simple(ctx, in.ref(ctx), events.KindInput, in.Key, body)
 }
