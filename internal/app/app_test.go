@@ -55,13 +55,16 @@ func start(t *testing.T, data string, env ...string) (base string, stop func()) 
 }
 
 // call makes a request and decodes the answer into out.
-func call(t *testing.T, method, url, body string, want int, out any) string {
+func call(t *testing.T, method, url, body string, want int, out any, header ...string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -11,8 +11,8 @@ import (
 // What cross-origin pages may send and read (Fetch Standard, CORS protocol).
 const (
 	corsMethods = "GET, POST, PUT, PATCH, DELETE"
-	corsHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Traceparent, X-API-Key, X-Request-Id"
-	corsExpose  = "ETag, Holdfast-Next, Retry-After, X-Request-Id"
+	corsHeaders = "Authorization, Content-Type, Holdfast-Session, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Traceparent, X-API-Key, X-Request-Id"
+	corsExpose  = "ETag, Holdfast-Next, Holdfast-Session, Retry-After, X-Request-Id"
 	corsMaxAge  = "600" // seconds that a browser may remember a preflight
 )
 
@@ -57,7 +57,7 @@ func compress(next http.Handler) http.Handler {
 	}
 	packed := wrap(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet || strings.HasSuffix(r.URL.Path, "/events") || strings.Contains(r.Header.Get("Accept"), typeSSE) ||
+		if r.Method != http.MethodGet || strings.HasSuffix(r.URL.Path, "/events") || strings.HasPrefix(r.URL.Path, "/v1/responses/") || strings.Contains(r.Header.Get("Accept"), typeSSE) ||
 			strings.Contains(r.Header.Get("Accept"), typeNDJSON) || r.URL.Query().Has("stream") {
 			next.ServeHTTP(w, r)
 			return

@@ -188,6 +188,10 @@ func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		a.writeLegacyError(w, r, err)
 		return
 	}
+	if openAIPath(r.URL.Path) {
+		a.writeOpenAIError(w, r, err)
+		return
+	}
 	a.writeProblem(w, r, err)
 }
 

@@ -169,6 +169,10 @@ func (a *API) fallback(mux *http.ServeMux) http.HandlerFunc {
 		}
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 		msg := fmt.Sprintf("%s does not take %s, only %s", r.URL.Path, r.Method, strings.Join(allowed, ", "))
+		if openAIPath(r.URL.Path) {
+			writeJSON(w, http.StatusMethodNotAllowed, "application/json", openAIError{openAIFailure{Message: msg, Type: "invalid_request_error", Code: holdfast.CodeInvalid}})
+			return
+		}
 		if strings.HasPrefix(r.URL.Path, "/v1/") {
 			p := &Problem{Title: http.StatusText(http.StatusMethodNotAllowed), Status: http.StatusMethodNotAllowed, Detail: msg, Code: holdfast.CodeInvalid, RequestID: requestID(r.Context())}
 			writeJSON(w, p.Status, p.ContentType(""), p)

@@ -1,0 +1,263 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	holdfast "github.com/holdfast-run/holdfast"
+)
+
+// The routes of OpenAI's API, with an agent as the model: POST /v1/responses and
+// what belongs to it, POST /v1/chat/completions, GET /v1/models. They are
+// readings of sessions and runs, keep nothing of their own and refuse every
+// parameter that would change nothing by its name. Sources: the API reference
+// of OpenAI, and the official SDKs, which are the tests.
+
+// openAIPaths are where errors have OpenAI's form.
+var openAIPaths = []string{"/v1/responses", "/v1/chat", "/v1/models"}
+
+// openAIPath reports whether a path belongs to OpenAI's dialect.
+func openAIPath(path string) bool {
+	return slices.ContainsFunc(openAIPaths, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") })
+}
+
+// openAIError is the body of an error in OpenAI's dialect.
+type openAIError struct {
+	Error openAIFailure `json:"error"`
+}
+
+type openAIFailure struct {
+	Message string  `json:"message"`
+	Type    string  `json:"type"`
+	Param   *string `json:"param"`
+	// Code is one of ours.
+	Code holdfast.Code `json:"code"`
+	// Needs are what a run waits for, if that is what keeps it from an answer.
+	Needs []wanted `json:"holdfast_needs,omitempty"`
+}
+
+// paramError names the parameter that is wrong.
+type paramError struct {
+	param string
+	err   error
+}
+
+func (e *paramError) Error() string { return e.err.Error() }
+func (e *paramError) Unwrap() error { return e.err }
+
+func badParam(param, format string, args ...any) error {
+	return &paramError{param, holdfast.Errorf(holdfast.CodeInvalid, param+": "+format, args...)}
+}
+
+// needsError says that a run waits for a human where the protocol has no words
+// for it.
+type needsError struct {
+	needs []wanted
+	err   error
+}
+
+func (e *needsError) Error() string { return e.err.Error() }
+func (e *needsError) Unwrap() error { return e.err }
+
+// started wraps an error that came when the run had begun: to send the same
+// request again would begin another one.
+type startedError struct{ err error }
+
+func (e *startedError) Error() string { return e.err.Error() }
+func (e *startedError) Unwrap() error { return e.err }
+
+// openAIFailureOf makes the error of a dialect whose clients know OpenAI's.
+func openAIFailureOf(err error) (int, openAIFailure) {
+	code := holdfast.CodeOf(err)
+	st := status(code)
+	f := openAIFailure{Message: holdfast.PublicMessage(err), Type: "invalid_request_error", Code: code}
+	switch {
+	case st == http.StatusTooManyRequests:
+		f.Type = "rate_limit_error"
+	case st == http.StatusUnauthorized:
+		f.Type = "authentication_error"
+	case st == http.StatusForbidden:
+		f.Type = "permission_error"
+	case st >= http.StatusInternalServerError && st != http.StatusNotImplemented:
+		f.Type = "server_error"
+	}
+	var p *paramError
+	if errors.As(err, &p) {
+		f.Param = &p.param
+	}
+	var n *needsError
+	if errors.As(err, &n) {
+		f.Needs = n.needs
+	}
+	return st, f
+}
+
+// writeOpenAIError answers an error in OpenAI's form.
+func (a *API) writeOpenAIError(w http.ResponseWriter, r *http.Request, err error) {
+	a.logError(r.Context(), "request failed", err)
+	st, f := openAIFailureOf(err)
+	h := w.Header()
+	if st == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", `Bearer realm="holdfast"`)
+	}
+	// SDKs repeat conflicts and failures of the server by themselves, and without an
+	// Idempotency-Key.
+	var begun *startedError
+	if errors.As(err, &begun) || st == http.StatusConflict {
+		h.Set("X-Should-Retry", "false")
+	} else if f.Code.Retryable() {
+		h.Set("Retry-After", "1")
+	}
+	writeJSON(w, st, "application/json", openAIError{f})
+}
+
+// openAI makes a handler whose errors have OpenAI's form.
+func (a *API) openAI(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			a.writeOpenAIError(w, r, err)
+		}
+	}
+}
+
+// params are the members of a request's body that are not null.
+type params map[string]json.RawMessage
+
+// readParams reads a body. Members that are offered go into the returned map;
+// those in neutral are passed over if they say what is so anyway; every other
+// one is refused by name.
+func readParams(body []byte, offered []string, neutral map[string][]string) (params, error) {
+	var all params
+	if err := decodeJSON(body, &all); err != nil {
+		return nil, err
+	}
+	if all == nil {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the body: want a JSON object")
+	}
+	p := params{}
+	for name, value := range all {
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, value); err != nil {
+			return nil, badParam(name, "cannot be read")
+		}
+		text := compact.String()
+		switch {
+		case text == "null":
+		case slices.Contains(offered, name):
+			p[name] = value
+		case slices.Contains(neutral[name], text):
+		case len(neutral[name]) > 0:
+			return nil, &paramError{name, holdfast.Errorf(holdfast.CodeNotOffered, "%s: only %s is offered: the agent's file decides", name, strings.Join(neutral[name], " or "))}
+		case name == "tools" || name == "functions":
+			return nil, &paramError{name, holdfast.Errorf(holdfast.CodeNotOffered, "%s: not offered: an agent calls the tools of its own file, not those of the caller", name)}
+		default:
+			return nil, &paramError{name, holdfast.Errorf(holdfast.CodeNotOffered, "%s: not offered here: what an agent does is in its file; leave the parameter out", name)}
+		}
+	}
+	return p, nil
+}
+
+// get reads a member into v, which stays as it is if there is none.
+func (p params) get(name string, v any) error {
+	raw, ok := p[name]
+	if !ok {
+		return nil
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return &paramError{name, holdfast.WrapError(holdfast.CodeInvalid, err, name+": a JSON value of this type does not fit")}
+	}
+	return nil
+}
+
+// openAIPart is a piece of a message's content, in the words of both APIs.
+type openAIPart struct {
+	Type     string          `json:"type"`
+	Text     string          `json:"text"`
+	ImageURL json.RawMessage `json:"image_url"`
+	Detail   string          `json:"detail"`
+}
+
+// openAIContent reads the content of a user's message: a text, or a list of texts
+// and images.
+func openAIContent(param string, raw json.RawMessage) (holdfast.Message, error) {
+	m := holdfast.Message{Role: holdfast.RoleUser}
+	if json.Unmarshal(raw, &m.Content) == nil {
+		if m.Content == "" {
+			return m, badParam(param, "empty")
+		}
+		return m, nil
+	}
+	var list []openAIPart
+	if err := json.Unmarshal(raw, &list); err != nil || len(list) == 0 {
+		return m, badParam(param, "want a text or a list of parts")
+	}
+	for _, c := range list {
+		switch c.Type {
+		case "text", "input_text":
+			if len(m.Parts) == 0 && m.Content == "" {
+				m.Content = c.Text
+				continue
+			}
+			m.Parts = append(m.Parts, holdfast.ContentPart{Type: "text", Text: c.Text})
+		case "image_url", "input_image":
+			// One API has the URL itself, the other an object with it.
+			image := holdfast.ImageURL{Detail: c.Detail}
+			if json.Unmarshal(c.ImageURL, &image.URL) != nil {
+				if err := json.Unmarshal(c.ImageURL, &image); err != nil {
+					return m, badParam(param, "image_url: want a URL")
+				}
+			}
+			if image.URL == "" {
+				return m, badParam(param, "image_url: want a URL; file ids are not offered")
+			}
+			m.Parts = append(m.Parts, holdfast.ContentPart{Type: "image_url", ImageURL: &image})
+		default:
+			return m, badParam(param, "parts of type %q are not offered, only texts and images by URL", c.Type)
+		}
+	}
+	if m.Content == "" && len(m.Parts) == 0 {
+		return m, badParam(param, "empty")
+	}
+	return m, nil
+}
+
+// openAIModel is an agent in a list of models.
+type openAIModel struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+	// Description is the agent's own.
+	Description string `json:"description,omitempty"`
+}
+
+func (a *API) openAIModels(w http.ResponseWriter, r *http.Request) error {
+	list, err := a.agents(r.Context())
+	if err != nil {
+		return err
+	}
+	out := struct {
+		Object string        `json:"object"`
+		Data   []openAIModel `json:"data"`
+	}{"list", []openAIModel{}}
+	for _, e := range list {
+		if e.Problem == "" {
+			out.Data = append(out.Data, openAIModel{ID: plainName(e.Name), Object: "model", Created: seconds(e.UpdatedAt), OwnedBy: "holdfast", Description: e.Description})
+		}
+	}
+	writeJSON(w, http.StatusOK, "application/json", out)
+	return nil
+}
+
+func (a *API) openAIModel(w http.ResponseWriter, r *http.Request) error {
+	f, err := a.usableAgent(r.Context(), r.PathValue("model"))
+	if err != nil {
+		return &paramError{"model", err}
+	}
+	writeJSON(w, http.StatusOK, "application/json", openAIModel{ID: plainName(f.Name), Object: "model", Created: seconds(f.UpdatedAt), OwnedBy: "holdfast", Description: f.Description})
+	return nil
+}
