@@ -34,7 +34,7 @@ type openAIResponse struct {
 	Usage              *openAIUsage      `json:"usage"`
 	// Run and Needs are ours: the run in the session, and what it waits for where
 	// OpenAI has no words.
-	Run   string `json:"holdfast_run"`
+	Run   string   `json:"holdfast_run"`
 	Needs []wanted `json:"holdfast_needs,omitempty"`
 }
 

@@ -209,7 +209,7 @@ func (p *part) applyNeed(it *item, ev holdfast.Event, session string) {
 		if ev.Confirmation == "pending" {
 			p.needs = append(p.needs, wanted{
 				Kind: needAuthorization, ID: ev.FlowID, URL: ev.AuthorizationURL,
-				Message: "The server " + ev.ServerURL + " wants the user's authorization.",
+				Message: "The server " + ev.ServerURL + " wants the user's authorization.", Path: at + "/authorizations/" + ev.FlowID,
 			})
 		}
 	}

@@ -1,0 +1,42 @@
+package app_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestFacadesPage runs the commands of docs/facades.md in order: what is under a
+// command is in its output, "…" being anything.
+func TestFacadesPage(t *testing.T) {
+	base, _ := start(t, filepath.Join(t.TempDir(), "data"))
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "facades.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
+		for _, part := range strings.Split("\n"+block[1], "\n$ ")[1:] {
+			command, want, _ := strings.Cut(part, "\n")
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
+			cmd.Env = append(os.Environ(), "URL="+base)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Errorf("%s: %v: %s", command, err, out)
+			}
+			for line := range strings.SplitSeq(strings.TrimSpace(want), "\n") {
+				pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(line)), "…", ".*")
+				if !regexp.MustCompile(pattern).Match(out) {
+					t.Errorf("%s: it does not say %q:\n%s", command, line, out)
+				}
+			}
+			ran++
+		}
+	}
+	if ran < 4 {
+		t.Errorf("the page has only %d commands", ran)
+	}
+}
