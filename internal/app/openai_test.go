@@ -246,7 +246,9 @@ func TestResponses(t *testing.T) {
 			"store":       `{"model":"demo","input":"x","store":false}`,
 			"no_such":     `{"model":"demo","input":"x","no_such":1}`,
 		} {
-			var answer struct{ Error struct{ Param, Code, Message string } }
+			var answer struct {
+				Error struct{ Param, Code, Message string }
+			}
 			post(t, base+"/v1/responses", body, http.StatusNotImplemented, &answer)
 			if answer.Error.Param != param || answer.Error.Code != "not_offered" || !strings.Contains(answer.Error.Message, param) {
 				t.Errorf("%s: %+v", param, answer)
