@@ -102,6 +102,9 @@ type Options struct {
 	// CallTimeout bounds a call after the start, and each listing of tools.
 	// 0 means 2 minutes.
 	CallTimeout time.Duration
+	// ListAge is how long a list of tools is good if the server does not say that it
+	// changed. One that never says so may name a shorter time. 0 means 10 minutes.
+	ListAge time.Duration
 	// InheritEnv hands the whole environment of the worker to commands. For
 	// development on one's own machine only.
 	InheritEnv bool
@@ -118,6 +121,7 @@ type Options struct {
 const (
 	defaultStartTimeout = time.Minute
 	defaultCallTimeout  = 2 * time.Minute
+	defaultListAge      = 10 * time.Minute
 )
 
 // reservedHeaders belong to the protocol or to net/http.

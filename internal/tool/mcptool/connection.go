@@ -47,6 +47,9 @@ type connection struct {
 	stale        atomic.Bool // the server does not know the session any more
 	deaf         atomic.Bool // it does not tell of changed tools any more
 	onChanged    func()      // the list of tools is another
+	// denied is why the server does not let us listen, if that is for want of
+	// authorization.
+	denied atomic.Pointer[captureFailure]
 
 	mu       sync.Mutex
 	tokens   uint64
@@ -145,11 +148,20 @@ func (c *connection) listen(log *slog.Logger) {
 		defer cancel()
 		err := c.client.Listen(ctx, mcp.SubscriptionFilter{ToolsListChanged: true})
 		if ctx.Err() == nil {
+			c.deny(err)
 			log.Debug("MCP server does not tell of changed tools any more", "toolset", c.name, "err", err)
 			c.deaf.Store(true)
 			c.onChanged()
 		}
 	})
+}
+
+// deny notes that the server wants an authorization for what goes on beside the
+// calls, so that the next use of the toolset asks for it.
+func (c *connection) deny(err error) {
+	if isAuthorization(err) && c.denied.CompareAndSwap(nil, &captureFailure{err}) {
+		c.onChanged()
+	}
 }
 
 // dial makes the transport: for a command that means to start it.
@@ -171,6 +183,13 @@ func (t *Toolset) dial(c *connection) (transport.Interface, error) {
 		onRequest: func(raw []byte) error { return c.answer(raw) },
 		onStale:   func() { c.stale.Store(true) },
 		onListen:  t.markStale,
+		onDenied:  c.deny,
+		denied: func() error {
+			if f := c.denied.Load(); f != nil {
+				return f.err
+			}
+			return nil
+		},
 	}}
 	// The transports log what they also return, or what a server without an
 	// optional feature does.
@@ -297,22 +316,27 @@ func (c *connection) watch(emit func(string)) (token string, end func()) {
 	}
 }
 
-// list asks for all tools, page by page.
-func (c *connection) list(ctx context.Context) ([]listed, error) {
-	var all []listed
+// list asks for all tools, page by page, and returns how long they are good: for
+// maxAge, or what the server says if that is less (MCP 2026-07-28, ttlMs) and it
+// does not tell of changes by itself.
+func (c *connection) list(ctx context.Context, maxAge time.Duration) (all []listed, age time.Duration, _ error) {
+	age = maxAge
 	var req mcp.ListToolsRequest
 	for range maxPages {
 		pageCtx, seen := withCapture(ctx)
 		page, err := c.client.ListToolsByPage(pageCtx, req)
 		if err != nil {
 			if broken := seen.failure(); broken != nil {
-				return nil, broken
+				return nil, 0, broken
 			}
-			return nil, err
+			return nil, 0, err
 		}
 		tools, err := parseTools(seen.result)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
+		}
+		if ms, ok := page.TTL(); ok && ms >= 0 && c.unlisten == nil && ms < age.Milliseconds() {
+			age = time.Duration(ms) * time.Millisecond
 		}
 		for _, l := range tools {
 			if !c.excludes || containsTool(page.Tools, l.Name) {
@@ -320,17 +344,17 @@ func (c *connection) list(ctx context.Context) ([]listed, error) {
 			}
 		}
 		if len(all) > maxTools {
-			return nil, fmt.Errorf("the server has more than %d tools", maxTools)
+			return nil, 0, fmt.Errorf("the server has more than %d tools", maxTools)
 		}
 		if page.NextCursor == "" {
-			return all, nil
+			return all, age, nil
 		}
 		if page.NextCursor == req.Params.Cursor {
-			return nil, errors.New("the list of tools does not end: a page points to itself")
+			return nil, 0, errors.New("the list of tools does not end: a page points to itself")
 		}
 		req.Params.Cursor = page.NextCursor
 	}
-	return nil, fmt.Errorf("the list of tools has more than %d pages", maxPages)
+	return nil, 0, fmt.Errorf("the list of tools has more than %d pages", maxPages)
 }
 
 func containsTool(tools []mcp.Tool, name string) bool {

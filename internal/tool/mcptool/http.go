@@ -32,12 +32,21 @@ type guard struct {
 	// onListen is called when a stream opens in which the server tells of changes:
 	// those from before it may have been missed.
 	onListen func()
+	// onDenied is told when the server wants an authorization for such a stream, and
+	// denied is what it was told: the transport would try again every second.
+	onDenied func(error)
+	denied   func() error
 }
 
 // RoundTrip implements http.RoundTripper.
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != g.origin.Scheme || req.URL.Host != g.origin.Host {
 		return nil, fmt.Errorf("the server points to another origin, %s://%s, which is refused", req.URL.Scheme, req.URL.Host)
+	}
+	if req.Method == http.MethodGet {
+		if err := g.denied(); err != nil {
+			return nil, err
+		}
 	}
 	req = req.Clone(req.Context())
 	for k, v := range g.headers {
@@ -47,17 +56,17 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.Header.Set("User-Agent", g.agent)
 	}
 	resp, err := g.base.RoundTrip(req)
+	if err == nil {
+		err = g.unauthorized(resp)
+	}
 	if err != nil {
+		if req.Method == http.MethodGet {
+			g.onDenied(err)
+		}
 		return nil, err
 	}
 	broken := captureOf(req.Context()).setBroken
 	switch {
-	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden && wantsMoreScope(resp.Header):
-		_ = resp.Body.Close() // the answer is the status
-		return nil, &tool.AuthorizationError{
-			Toolset: g.name, URL: g.origin.Scheme + "://" + g.origin.Host + g.origin.EscapedPath(),
-			Status: resp.StatusCode, Challenges: resp.Header.Values("WWW-Authenticate"),
-		}
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
 		_ = resp.Body.Close()
 		return nil, fmt.Errorf("the server redirects (HTTP %d) to %q, which is refused; if that is the right place, use it as the URL",
@@ -79,6 +88,19 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body = newBoundedBody(resp.Body, MaxMessage, fmt.Errorf("the server sent %w", errTooLong), broken)
 	}
 	return resp, nil
+}
+
+// unauthorized returns what an answer wants that another authorization would
+// change, nil if it is none of these. The answer is closed then.
+func (g *guard) unauthorized(resp *http.Response) error {
+	if resp.StatusCode != http.StatusUnauthorized && (resp.StatusCode != http.StatusForbidden || !wantsMoreScope(resp.Header)) {
+		return nil
+	}
+	_ = resp.Body.Close() // the answer is the status
+	return &tool.AuthorizationError{
+		Toolset: g.name, URL: g.origin.Scheme + "://" + g.origin.Host + g.origin.EscapedPath(),
+		Status: resp.StatusCode, Challenges: resp.Header.Values("WWW-Authenticate"),
+	}
 }
 
 func isEventStream(h http.Header) bool {

@@ -45,6 +45,7 @@ type Toolset struct {
 	tools        []remote
 	known        bool // tools were listed at least once
 	stale        bool // and have changed since
+	goodUntil    time.Time
 	instructions string
 	failures     int // in a row: starts that failed, lives that ended by themselves
 	notBefore    time.Time
@@ -65,6 +66,9 @@ func New(cfg Config, opts Options) (*Toolset, error) {
 	}
 	if opts.CallTimeout <= 0 {
 		opts.CallTimeout = defaultCallTimeout
+	}
+	if opts.ListAge <= 0 {
+		opts.ListAge = defaultListAge
 	}
 	if opts.Version == "" {
 		opts.Version = "dev"
@@ -94,11 +98,14 @@ func (t *Toolset) Instructions() string {
 func (t *Toolset) Stderr() string { return t.stderr.String() }
 
 // Tools implements [tool.Toolset]. The list is kept until the server says that
-// it changed or is started again.
+// it changed, is started again, or the list is old ([Options.ListAge]).
 func (t *Toolset) Tools(ctx context.Context) ([]tool.Definition, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("listing the tools of %s: %w", t.cfg.Name, err)
 	}
+	t.mu.Lock()
+	t.stale = t.stale || time.Now().After(t.goodUntil)
+	t.mu.Unlock()
 	tools, err := t.list(ctx)
 	if err != nil {
 		return nil, err
@@ -292,7 +299,8 @@ func (t *Toolset) listOnce(ctx context.Context, conn *connection) ([]remote, err
 	t.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, t.opts.CallTimeout)
 	defer cancel()
-	all, err := conn.list(ctx)
+	asked := time.Now()
+	all, age, err := conn.list(ctx, t.opts.ListAge)
 	if err != nil {
 		t.markStale()
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -302,7 +310,7 @@ func (t *Toolset) listOnce(ctx context.Context, conn *connection) ([]remote, err
 	}
 	tools := define(all, t.cfg.Tools)
 	t.mu.Lock()
-	t.tools, t.known = tools, true
+	t.tools, t.known, t.goodUntil = tools, true, asked.Add(age)
 	t.mu.Unlock()
 	return tools, nil
 }
@@ -368,17 +376,24 @@ func (t *Toolset) connected(ctx context.Context) (*connection, error) {
 	return conn, nil
 }
 
-// current returns the connection if it can be used, nil if there is none.
+// current returns the connection if it can be used, nil if there is none. The
+// error is that of a closed toolset, or the want of authorization that showed
+// beside the calls.
 func (t *Toolset) current() (*connection, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed || t.life.Err() != nil {
 		return nil, t.errClosed()
 	}
-	if t.conn != nil && t.conn.usable() {
-		return t.conn, nil
+	if t.conn == nil || !t.conn.usable() {
+		return nil, nil
 	}
-	return nil, nil
+	if err := t.conn.denied.Load(); err != nil {
+		// Said once: whoever has been authorized since then gets a new connection.
+		t.conn.stale.Store(true)
+		return nil, fmt.Errorf("listening to the MCP server %s: %w", t.cfg.Name, err.err)
+	}
+	return t.conn, nil
 }
 
 func (t *Toolset) errClosed() error {

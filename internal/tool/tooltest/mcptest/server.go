@@ -43,8 +43,10 @@ const Instructions = "Say what you want to hear."
 //
 // A hang also ends with ctx, for servers that forget their calls when the client
 // goes away.
-func NewServer(ctx context.Context) *server.MCPServer {
-	s := server.NewMCPServer("mcptest", "1.0.0", server.WithToolCapabilities(true), server.WithInstructions(Instructions))
+func NewServer(ctx context.Context, options ...server.ServerOption) *server.MCPServer {
+	s := server.NewMCPServer("mcptest", "1.0.0", append([]server.ServerOption{
+		server.WithToolCapabilities(true), server.WithInstructions(Instructions),
+	}, options...)...)
 	var canceledOnce sync.Once
 	canceled := make(chan struct{})
 
