@@ -22,7 +22,8 @@ func TestChaosPostgresAway(t *testing.T) {
 	}
 	tools := newEffects(t)
 	c := newCluster(t, setup{
-		apis: 2, ownPostgres: true,
+		tools: tools,
+		apis:  2, ownPostgres: true,
 		files: map[string]string{
 			"talker.yaml": talker(talkerWords, 15*time.Millisecond),
 			"caller.yaml": caller(tools.url, callerWords, 15*time.Millisecond),

@@ -32,7 +32,8 @@ func chaos(t *testing.T, duration time.Duration, sessions int) {
 	tools := newEffects(t)
 	tools.takeTime(300 * time.Millisecond)
 	c := newCluster(t, setup{
-		apis: 2, workers: 4, ownPostgres: true,
+		tools: tools,
+		apis:  2, workers: 4, ownPostgres: true,
 		env: []string{"HOLDFAST_DRAIN_TIMEOUT=2s"},
 		files: map[string]string{
 			"talker.yaml": talker(talkerWords, 15*time.Millisecond),

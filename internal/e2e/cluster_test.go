@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,6 +55,7 @@ type setup struct {
 	ownPostgres  bool                      // one that can be stopped
 	notMigrated  bool
 	env          []string // of api and worker
+	tools        *effects // the server of tools that workers may reach, nil for none
 	files        map[string]string
 	leaveStopped bool // start no process of ours
 }
@@ -72,6 +74,13 @@ func newCluster(t testing.TB, s setup) *cluster {
 		s.workers = 2
 	}
 	c := &cluster{t: t, bin: s.programs(t), nats: testenv.NewNATSProcess(t), agents: t.TempDir(), env: s.env}
+	if s.tools != nil {
+		u, err := url.Parse(s.tools.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.env = append(c.env, "HOLDFAST_EGRESS_ALLOW="+u.Host) // it is on this machine
+	}
 	if s.ownPostgres {
 		c.pg = testenv.NewPostgres(t)
 		c.dsn = c.pg.DSN()

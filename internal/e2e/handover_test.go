@@ -30,6 +30,7 @@ func TestRollingRestart(t *testing.T) {
 	const words, short, sessions = 240, 6, 12
 	tools := newEffects(t)
 	c := newCluster(t, setup{
+		tools: tools,
 		// A grace of a second: steps that take longer are handed over in the middle.
 		env: []string{"HOLDFAST_DRAIN_TIMEOUT=2s"},
 		files: map[string]string{
@@ -116,7 +117,7 @@ func TestFrozenOwner(t *testing.T) {
 	t.Parallel()
 	const words = 30
 	tools := newEffects(t)
-	c := newCluster(t, setup{files: map[string]string{"caller.yaml": caller(tools.url, words, 15*time.Millisecond)}})
+	c := newCluster(t, setup{tools: tools, files: map[string]string{"caller.yaml": caller(tools.url, words, 15*time.Millisecond)}})
 	cl := c.client()
 	want := strings.Repeat(numbered(words), 3)
 

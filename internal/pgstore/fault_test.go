@@ -18,7 +18,7 @@ import (
 // TestLostCommit cuts the connection just before the server gets COMMIT and just
 // after it carried it out: both are the same error, and the cursor tells which.
 func TestLostCommit(t *testing.T) {
-	dsn := testenv.Postgres(t)
+	dsn := database(t)
 	direct := open(t, dsn)
 	script := eventstest.NewScript(t, 40)
 	p := newProxy(t, dsn)
@@ -58,7 +58,7 @@ func TestLostCommit(t *testing.T) {
 // reader again and again, wherever they are. They begin anew from what the store
 // has.
 func TestCutConnections(t *testing.T) {
-	dsn := testenv.Postgres(t)
+	dsn := database(t)
 	s := open(t, dsn)
 	script := eventstest.NewScript(t, 150)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -197,7 +197,7 @@ func TestFrozenServer(t *testing.T) {
 
 // TestStatementTimeout: a recorder waits for the cursor no longer than allowed.
 func TestStatementTimeout(t *testing.T) {
-	dsn := testenv.Postgres(t)
+	dsn := database(t)
 	open(t, dsn)
 	s := open(t, with(t, dsn, "statement_timeout", "100ms"))
 	script := eventstest.NewScript(t, 2)

@@ -7,13 +7,12 @@ import (
 
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
-	"github.com/holdfast-run/holdfast/internal/testenv"
 	"github.com/holdfast-run/holdfast/internal/webhook/webhooktest"
 )
 
 func TestTimers(t *testing.T) {
 	eventstest.Timers(t, func(t *testing.T) events.Store {
-		return open(t, testenv.Postgres(t))
+		return open(t, database(t))
 	})
 }
 
@@ -50,6 +49,6 @@ func fill(t *testing.T, conn *pgx.Conn) {
 
 func TestWebhooks(t *testing.T) {
 	webhooktest.Store(t, func(t *testing.T) webhooktest.Archive {
-		return open(t, testenv.Postgres(t))
+		return open(t, database(t))
 	})
 }

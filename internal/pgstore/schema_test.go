@@ -24,7 +24,7 @@ func TestExecModes(t *testing.T) {
 	for _, mode := range []string{"cache_describe", "exec"} {
 		t.Run(mode, func(t *testing.T) {
 			eventstest.Store(t, func(t *testing.T) events.Store {
-				return open(t, with(t, testenv.Postgres(t), "default_query_exec_mode", mode))
+				return open(t, with(t, database(t), "default_query_exec_mode", mode))
 			})
 		})
 	}

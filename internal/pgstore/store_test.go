@@ -1,6 +1,7 @@
 package pgstore_test
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 
@@ -16,7 +17,15 @@ import (
 
 var quiet = pgstore.Options{Logger: slog.New(slog.DiscardHandler)}
 
-// open migrates the database and opens it.
+// database makes a database that is migrated already.
+func database(t testing.TB) (dsn string) {
+	t.Helper()
+	return testenv.Postgres(t, testenv.PostgresCopiedFrom("pgstore", func(dsn string) error {
+		return pgstore.Migrate(context.Background(), dsn, quiet)
+	}))
+}
+
+// open migrates the database, if it is not, and opens it.
 func open(t testing.TB, dsn string) *pgstore.Store {
 	t.Helper()
 	if err := pgstore.Migrate(t.Context(), dsn, quiet); err != nil {
@@ -36,18 +45,18 @@ func open(t testing.TB, dsn string) *pgstore.Store {
 
 func TestStore(t *testing.T) {
 	eventstest.Store(t, func(t *testing.T) events.Store {
-		return open(t, testenv.Postgres(t))
+		return open(t, database(t))
 	})
 }
 
 func TestMemoryStore(t *testing.T) {
 	tooltest.MemoryStore(t, func(t *testing.T) tool.MemoryStore {
-		return open(t, testenv.Postgres(t))
+		return open(t, database(t))
 	})
 }
 
 func TestAgentStore(t *testing.T) {
 	agenttest.Store(t, func(t *testing.T) agent.Store {
-		return open(t, testenv.Postgres(t))
+		return open(t, database(t))
 	})
 }

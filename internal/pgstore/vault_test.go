@@ -4,9 +4,8 @@ import (
 	"testing"
 
 	"github.com/holdfast-run/holdfast/internal/oauth/vault/vaulttest"
-	"github.com/holdfast-run/holdfast/internal/testenv"
 )
 
 func TestVault(t *testing.T) {
-	vaulttest.Run(t, func(t *testing.T) vaulttest.Stores { return open(t, testenv.Postgres(t)) })
+	vaulttest.Run(t, func(t *testing.T) vaulttest.Stores { return open(t, database(t)) })
 }
