@@ -360,6 +360,8 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 		if err != nil {
 			return nil, err
 		}
+		// There messages go to a path that the server chooses.
+		conn.WholeOrigin = cfg.Transport == mcptool.TransportSSE
 		if o.RoundTripper, err = a.auth.client.RoundTripper(conn); err != nil {
 			return nil, holdfast.WrapError(holdfast.CodeInvalid, err, "the address of the MCP server "+cfg.Name+" cannot be used")
 		}

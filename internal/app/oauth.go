@@ -139,18 +139,6 @@ func (p *program) openAuthorizations() error {
 	return nil
 }
 
-// connection is a user's connection to the MCP server of a toolset.
-func (a *authorizations) connection(ctx context.Context, s holdfast.SessionRef, user, toolset, serverURL string) (oauth.Connection, error) {
-	clients, err := a.vault.ClientsFor(ctx, s.Tenant, serverURL)
-	if err != nil {
-		return oauth.Connection{}, err
-	}
-	return oauth.Connection{
-		Tenant: s.Tenant, User: user, Session: s.Session, Name: toolset, ServerURL: serverURL, Clients: clients,
-		Grants: a.vault.Grants(), Registrations: a.vault.Grants(),
-	}, nil
-}
-
 // Server implements [runtime.Authorizer].
 func (*authorizations) Server(err error) (string, string, bool) {
 	var need *oauth.OAuthAuthorizationRequiredError
@@ -210,31 +198,6 @@ func (a *authorizations) ListSecrets(ctx context.Context, tenantID string) ([]ht
 // DeleteSecret implements [httpapi.Authorizations].
 func (a *authorizations) DeleteSecret(ctx context.Context, tenantID, name string) error {
 	return a.vault.DeleteSecret(ctx, tenantID, name)
-}
-
-// PutClient implements [httpapi.Authorizations].
-func (a *authorizations) PutClient(ctx context.Context, tenantID, name string, c httpapi.OAuthClient) error {
-	if c.ServerURL != "" {
-		canonical, err := oauth.CanonicalURL(c.ServerURL)
-		if err != nil {
-			return holdfast.WrapError(holdfast.CodeInvalid, err, "server_url: this is no address of an MCP server")
-		}
-		c.ServerURL = canonical
-	}
-	return a.vault.PutClient(ctx, tenantID, vault.ClientInfo{Name: name, ServerURL: c.ServerURL, Issuer: c.Issuer}, oauth.Registration{
-		ClientID: c.ClientID, ClientSecret: oauth.Secret(c.ClientSecret), Method: c.Method, PrivateKey: oauth.Secret(c.PrivateKey),
-		KeyID: c.KeyID, Algorithm: c.Algorithm,
-	})
-}
-
-// ListClients implements [httpapi.Authorizations].
-func (a *authorizations) ListClients(ctx context.Context, tenantID string) ([]httpapi.OAuthClientDocument, error) {
-	list, err := a.vault.Clients(ctx, tenantID)
-	out := make([]httpapi.OAuthClientDocument, len(list))
-	for i, c := range list {
-		out[i] = httpapi.OAuthClientDocument{Name: c.Name, Issuer: c.Issuer, ServerURL: c.ServerURL, ClientID: c.ClientID}
-	}
-	return out, err
 }
 
 // DeleteClient implements [httpapi.Authorizations].

@@ -56,6 +56,7 @@ var layers = map[string]layer{
 	"internal/app":         wiring,
 	"internal/archtest":    support,
 	"internal/bench":       support,
+	"internal/conformance": support,
 	"internal/e2e":         support,
 	"internal/testenv":     support,
 }

@@ -41,12 +41,24 @@ type SecretDocument struct {
 type OAuthClient struct {
 	Issuer       string `json:"issuer,omitempty" maxLength:"2000" doc:"The authorization server. Default: the one that is met first."`
 	ServerURL    string `json:"server_url,omitempty" maxLength:"2000" doc:"The MCP server that it is for. Default: all of the issuer."`
-	ClientID     string `json:"client_id" minLength:"1" maxLength:"2000"`
+	Grant        string `json:"grant,omitempty" enum:"authorization_code,client_credentials,workload_identity,enterprise_managed" doc:"How tokens are got. authorization_code, the default: a user agrees. The others need no human, and server_url."`
+	ClientID     string `json:"client_id,omitempty" maxLength:"2000" doc:"Required, but for workload_identity. It may be the https URL of a client id metadata document that you publish."`
 	ClientSecret string `json:"client_secret,omitempty" maxLength:"10000" doc:"Never given back."`
 	Method       string `json:"token_endpoint_auth_method,omitempty" enum:"none,client_secret_basic,client_secret_post,private_key_jwt" doc:"Default: chosen by what the server offers."`
 	PrivateKey   string `json:"private_key,omitempty" maxLength:"20000" doc:"PEM, for private_key_jwt. Never given back."`
 	KeyID        string `json:"key_id,omitempty" maxLength:"200"`
 	Algorithm    string `json:"algorithm,omitempty" maxLength:"20"`
+	Assertion    string `json:"assertion_secret,omitempty" maxLength:"128" doc:"Name of the secret that holds the assertion: the JWT of the workload (workload_identity), or the user's identity token (enterprise_managed). {user} stands for the session's user. It is read for each token, so it may be replaced at any time."`
+
+	IDP *IdentityProvider `json:"identity_provider,omitempty" doc:"Where the user's identity is exchanged, for enterprise_managed."`
+}
+
+// IdentityProvider is where a user's identity is exchanged for a grant.
+type IdentityProvider struct {
+	Issuer        string `json:"issuer,omitempty" maxLength:"2000" doc:"It is asked for its token endpoint, if that is not given."`
+	TokenEndpoint string `json:"token_endpoint,omitempty" maxLength:"2000"`
+	ClientID      string `json:"client_id" minLength:"1" maxLength:"2000"`
+	ClientSecret  string `json:"client_secret_name,omitempty" maxLength:"128" doc:"Name of the secret that holds the client's secret there."`
 }
 
 // OAuthClientDocument is a client without its secrets.
@@ -55,6 +67,7 @@ type OAuthClientDocument struct {
 	Issuer    string `json:"issuer,omitempty"`
 	ServerURL string `json:"server_url,omitempty"`
 	ClientID  string `json:"client_id"`
+	Grant     string `json:"grant"`
 }
 
 // ConnectionDocument is a grant without its tokens.

@@ -74,6 +74,8 @@ type EnterpriseManaged struct {
 	// empty, is asked for it.
 	IDPTokenEndpoint string
 	IDPIssuer        string
+	// IDPSecret, if not nil, returns the secret of IDPClient.
+	IDPSecret func(ctx context.Context) (Secret, error)
 	// Subject returns the user's identity token, SubjectType says what it is; "" is
 	// TokenTypeID.
 	Subject     func(ctx context.Context) (Secret, error)
@@ -109,6 +111,11 @@ func (m EnterpriseManaged) request(ctx context.Context, c *Client, d *Discovery,
 		}
 	}
 	client := m.IDPClient
+	if m.IDPSecret != nil {
+		if client.ClientSecret, err = m.IDPSecret(ctx); err != nil {
+			return fmt.Errorf("getting the client's secret at the identity provider: %w", err)
+		}
+	}
 	chooseMethod(&client, methods)
 	issuer := m.IDPIssuer
 	if issuer == "" {

@@ -226,6 +226,30 @@ type ClientInfo struct {
 	ServerURL string `json:"server_url,omitempty"`
 	Issuer    string `json:"issuer,omitempty"`
 	ClientID  string `json:"client_id"`
+	// Machine is how tokens are got without a human, nil if one has to agree.
+	Machine *MachineInfo `json:"machine,omitempty"`
+}
+
+// Values of [MachineInfo.Grant].
+const (
+	GrantClientCredentials = "client_credentials"
+	GrantWorkloadIdentity  = "workload_identity"
+	GrantEnterpriseManaged = "enterprise_managed"
+)
+
+// MachineInfo says how tokens are got without a human. What is secret in it stands
+// in secrets of the tenant, which it names.
+type MachineInfo struct {
+	Grant string `json:"grant"`
+	// Assertion names the secret that holds the workload's assertion, or the user's
+	// identity token. {user} in it stands for the session's user.
+	Assertion string `json:"assertion,omitempty"`
+	// The identity provider, for GrantEnterpriseManaged.
+	IDPIssuer        string `json:"idp_issuer,omitempty"`
+	IDPTokenEndpoint string `json:"idp_token_endpoint,omitempty"`
+	IDPClientID      string `json:"idp_client_id,omitempty"`
+	// IDPSecret names the secret of the client at the identity provider.
+	IDPSecret string `json:"idp_secret,omitempty"`
 }
 
 // KindClient is the kind of clients that a tenant registered by hand.
@@ -236,8 +260,12 @@ func (v *Vault) PutClient(ctx context.Context, tenant string, info ClientInfo, r
 	if err := holdfast.ValidateID("the client's name", info.Name); err != nil {
 		return err
 	}
-	if r.ClientID == "" {
+	if r.ClientID == "" && (info.Machine == nil || info.Machine.Grant != GrantWorkloadIdentity) {
 		return holdfast.Errorf(holdfast.CodeInvalid, "a client needs its client_id")
+	}
+	if info.Machine != nil && info.ServerURL == "" {
+		// Otherwise any server of an agent file could have a token in its name.
+		return holdfast.Errorf(holdfast.CodeInvalid, "a client that gets tokens without a human needs the server_url that it is for")
 	}
 	r.Issuer, r.Source = info.Issuer, oauth.SourceConfigured
 	info.ClientID = r.ClientID
@@ -276,14 +304,14 @@ func (v *Vault) Clients(ctx context.Context, tenant string) ([]ClientInfo, error
 
 // ClientsFor returns the clients that may be used with an MCP endpoint, with
 // their secrets; those that were made for it come first.
-func (v *Vault) ClientsFor(ctx context.Context, tenant, serverURL string) ([]oauth.Registration, error) {
+func (v *Vault) ClientsFor(ctx context.Context, tenant, serverURL string) ([]Client, error) {
 	list, err := v.Clients(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
 	list = slices.DeleteFunc(list, func(c ClientInfo) bool { return c.ServerURL != "" && c.ServerURL != serverURL })
 	slices.SortStableFunc(list, func(a, b ClientInfo) int { return strings.Compare(b.ServerURL, a.ServerURL) })
-	var out []oauth.Registration
+	var out []Client
 	for _, c := range list {
 		e, err := v.store.Entry(ctx, tenant, KindClient, c.Name)
 		if errors.Is(err, ErrNotFound) {
@@ -300,9 +328,15 @@ func (v *Vault) ClientsFor(ctx context.Context, tenant, serverURL string) ([]oau
 		if err := r.UnmarshalSecret(plain); err != nil {
 			return nil, err
 		}
-		out = append(out, r)
+		out = append(out, Client{c, r})
 	}
 	return out, nil
+}
+
+// Client is a client with its secrets.
+type Client struct {
+	ClientInfo
+	Registration oauth.Registration
 }
 
 // DeleteClient removes a client. Unknown: an error with CodeNotFound.

@@ -19,10 +19,10 @@ type replyError struct {
 	Message string `json:"message"`
 }
 
-// answerServer makes the answer to a request of a server. No capability is
-// declared to servers, so a well-behaved one only pings. An elicitation is
-// declined rather than refused: the tool then goes on without the answer. nil
-// is for what is no request.
+// answerServer makes the answer to a request of a server that nobody else takes. No
+// capability but elicitation is declared to servers, so a well-behaved one only
+// pings. An elicitation for which there is no user to ask is declined rather than
+// refused: the tool then goes on without the answer. nil is for what is no request.
 func answerServer(raw []byte) *reply {
 	var req struct {
 		ID     json.RawMessage `json:"id"`

@@ -22,7 +22,9 @@
 // A server says about its tools what it likes: readOnlyHint makes a tool run
 // without approval, idempotentHint makes it run again after a crash, because
 // whoever wrote the agent file chose the server. What a server asks of us
-// (sampling, roots, elicitation) is declined. A command sees the environment of
+// (sampling, roots) is declined, and questions to the user (elicitation) are asked:
+// while the call goes on ([tool.Call] Elicit) where the protocol holds it open, else
+// as [tool.InputRequired]. A command sees the environment of
 // its configuration and PATH and HOME, never that of the worker. A URL is asked
 // at its own origin only; redirects are refused.
 //

@@ -29,6 +29,9 @@ const (
 	answerTimeout = 5 * time.Second
 	// maxCanceling is how many calls a server is being told to forget at the same time.
 	maxCanceling = 16
+	// maxHeld is how long the older transport may wait for an answer: calls end
+	// earlier by themselves, but for the time that a user takes to answer.
+	maxHeld = 30 * 24 * time.Hour
 	// closeGrace is how long Close waits until servers know what was canceled.
 	closeGrace = time.Second
 )
@@ -54,8 +57,10 @@ type connection struct {
 	mu       sync.Mutex
 	tokens   uint64
 	progress map[string]*progress
+	askers   []*asker // of the calls under way
 
 	answering  slots
+	asking     slots // questions that the user is asked
 	httpClient *http.Client  // nil for a command
 	endpoint   func() string // where answers to the server go
 	watcher    sync.WaitGroup
@@ -73,7 +78,7 @@ func newConnection(name string, onChanged func()) *connection {
 	c := &connection{
 		name: name, onChanged: onChanged,
 		progress:  make(map[string]*progress),
-		answering: make(slots, maxAnswering),
+		answering: make(slots, maxAnswering), asking: make(slots, maxQuestions),
 	}
 	c.life, c.end = context.WithCancelCause(context.Background())
 	return c
@@ -95,7 +100,9 @@ func (t *Toolset) connect(ctx context.Context) (_ *connection, err error) {
 		inner: inner, life: c.life, canceling: make(slots, maxCanceling),
 		byStream: t.url != nil && t.cfg.Transport != TransportSSE,
 	}
-	var options []client.ClientOption
+	options := []client.ClientOption{client.WithClientCapabilities(mcp.ClientCapabilities{
+		Elicitation: &mcp.ElicitationCapability{Form: &struct{}{}, URL: &struct{}{}},
+	})}
 	if t.cfg.Transport == TransportSSE {
 		// That transport belongs to a protocol older than the probe.
 		options = append(options, client.WithProtocolVersion(mcp.LATEST_LEGACY_PROTOCOL_VERSION))
@@ -167,7 +174,7 @@ func (c *connection) deny(err error) {
 // dial makes the transport: for a command that means to start it.
 func (t *Toolset) dial(c *connection) (transport.Interface, error) {
 	if t.url == nil {
-		s, err := startStdio(&t.cfg, t.opts.InheritEnv, &t.stderr, c.end)
+		s, err := startStdio(&t.cfg, t.opts.InheritEnv, &t.stderr, c.end, c.ask)
 		if err != nil {
 			return nil, err
 		}
@@ -180,7 +187,7 @@ func (t *Toolset) dial(c *connection) (transport.Interface, error) {
 	}
 	httpClient := &http.Client{Transport: &guard{
 		base: base, name: t.cfg.Name, origin: t.url, headers: t.cfg.Headers, agent: "holdfast/" + t.opts.Version,
-		onRequest: func(raw []byte) error { return c.answer(raw) },
+		onRequest: c.answer,
 		onStale:   func() { c.stale.Store(true) },
 		onListen:  t.markStale,
 		onDenied:  c.deny,
@@ -196,7 +203,7 @@ func (t *Toolset) dial(c *connection) (transport.Interface, error) {
 	quiet := slog.New(slog.DiscardHandler)
 	if t.cfg.Transport == TransportSSE {
 		s, err := transport.NewSSE(t.cfg.URL, transport.WithHTTPClient(httpClient), transport.WithSSELogger(quiet),
-			transport.WithEndpointTimeout(t.opts.StartTimeout), transport.WithResponseTimeout(2*t.opts.CallTimeout))
+			transport.WithEndpointTimeout(t.opts.StartTimeout), transport.WithResponseTimeout(maxHeld))
 		if err != nil {
 			return nil, fmt.Errorf("preparing the connection: %w", err)
 		}
@@ -238,6 +245,7 @@ func (c *connection) close() {
 		c.tap.canceling.drain(context.Background(), got)
 	}
 	c.answering.drain(context.Background(), 0)
+	c.asking.drain(context.Background(), 0)
 	c.watcher.Wait()
 	if c.release != nil {
 		c.release()
@@ -368,7 +376,7 @@ func containsTool(tools []mcp.Tool, name string) bool {
 
 // call runs a tool. What the server answered is in the capture, also when the
 // error is not nil.
-func (c *connection) call(ctx context.Context, name string, call tool.Call) (*capture, error) {
+func (c *connection) call(ctx context.Context, name string, call tool.Call, a *asker, again *resumption) (*capture, error) {
 	emit := call.Progress
 	if emit == nil {
 		emit = func(string) {}
@@ -382,25 +390,31 @@ func (c *connection) call(ctx context.Context, name string, call tool.Call) (*ca
 	if call.IdempotencyKey != "" {
 		req.Params.Meta.AdditionalFields[KeyMeta] = call.IdempotencyKey
 	}
+	defer c.offer(a)()
 	ctx, seen := withCapture(ctx)
+	seen.asker, seen.resume = a, again
 	_, err := c.client.CallTool(ctx, req)
 	return seen, err
 }
 
 // answer replies to a request that came within an HTTP stream, by a POST of its
 // own. It blocks while too many replies are under way.
-func (c *connection) answer(raw []byte) error {
+func (c *connection) answer(ctx context.Context, raw []byte) error {
+	send := func(r *reply) {
+		if body, err := json.Marshal(r); err == nil { // of what came as JSON and is JSON
+			c.post(body)
+		}
+	}
+	if c.ask(ctx, raw, send) {
+		return nil
+	}
 	r := answerServer(raw)
 	if r == nil {
 		return nil
 	}
-	body, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("encoding an answer to the server: %w", err)
-	}
 	select {
 	case c.answering <- struct{}{}:
-		c.answering.run(func() { c.post(body) })
+		c.answering.run(func() { send(r) })
 		return nil
 	case <-c.life.Done():
 		return context.Cause(c.life)

@@ -1,6 +1,7 @@
 package mcptool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,7 +27,7 @@ type guard struct {
 	headers map[string]string
 	agent   string // User-Agent
 	// onRequest answers requests that the server sends within a stream.
-	onRequest func(raw []byte) error
+	onRequest func(ctx context.Context, raw []byte) error
 	// onStale is called when the server does not know the session of a request.
 	onStale func()
 	// onListen is called when a stream opens in which the server tells of changes:
@@ -83,7 +84,8 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		if req.Method == http.MethodGet {
 			g.onListen()
 		}
-		resp.Body = newEventStream(resp.Body, g.onRequest, broken)
+		ctx := req.Context()
+		resp.Body = newEventStream(resp.Body, func(raw []byte) error { return g.onRequest(ctx, raw) }, broken)
 	default:
 		resp.Body = newBoundedBody(resp.Body, MaxMessage, fmt.Errorf("the server sent %w", errTooLong), broken)
 	}

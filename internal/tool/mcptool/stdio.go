@@ -45,6 +45,8 @@ type stdio struct {
 
 	done     chan struct{}
 	requests chan []byte // of the server, to be answered
+	// ask takes requests that are questions to the user.
+	ask func(ctx context.Context, raw []byte, send func(*reply)) bool
 	wg       sync.WaitGroup
 }
 
@@ -52,13 +54,13 @@ var _ transport.Interface = (*stdio)(nil)
 
 var errClosed = errors.New("the connection was closed")
 
-func startStdio(cfg *Config, inherit bool, log io.Writer, onFail func(error)) (*stdio, error) {
+func startStdio(cfg *Config, inherit bool, log io.Writer, onFail func(error), ask func(context.Context, []byte, func(*reply)) bool) (*stdio, error) {
 	proc, err := startProcess(cfg, inherit, log)
 	if err != nil {
 		return nil, err
 	}
 	s := &stdio{
-		proc: proc, log: log, onFail: onFail,
+		proc: proc, log: log, onFail: onFail, ask: ask,
 		writing:  make(chan struct{}, 1),
 		pending:  make(map[string]chan *transport.JSONRPCResponse),
 		done:     make(chan struct{}),
@@ -288,6 +290,14 @@ func (s *stdio) answer() {
 	for {
 		select {
 		case raw := <-s.requests:
+			send := func(r *reply) {
+				if err := s.write(ctx, r); err != nil && ctx.Err() == nil {
+					s.fail(err)
+				}
+			}
+			if s.ask(ctx, raw, send) {
+				continue
+			}
 			if reply := answerServer(raw); reply != nil {
 				if err := s.write(ctx, reply); err != nil {
 					s.fail(err)

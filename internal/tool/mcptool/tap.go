@@ -3,6 +3,8 @@ package mcptool
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +22,10 @@ type capture struct {
 	result   json.RawMessage                // as it came
 	rpcError *mcp.JSONRPCErrorDetails       // of the server
 	broken   atomic.Pointer[captureFailure] // why the answer could not be read
+	// asker puts questions of the server to the user, nil if nobody can be asked;
+	// resume goes with the request.
+	asker  *asker
+	resume *resumption
 }
 
 type captureFailure struct{ err error }
@@ -105,12 +111,21 @@ func (t *tap) SendRequest(ctx context.Context, req transport.JSONRPCRequest) (*t
 	if t.refused != nil && mcp.MCPMethod(req.Method) == mcp.MethodInitialize {
 		return nil, t.refused
 	}
+	if c.resume != nil && mcp.MCPMethod(req.Method) == mcp.MethodToolsCall {
+		var err error
+		if req.Params, err = c.resume.into(req.Params); err != nil {
+			return nil, err
+		}
+	}
 	// The transports must not see the deadline: one of them ends a little before
 	// it by itself, and nobody could tell why.
 	requestCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stopCaller := context.AfterFunc(ctx, cancel)
 	stopLife := context.AfterFunc(t.life, cancel)
 	resp, err := t.inner.SendRequest(requestCtx, req)
+	if err == nil && mcp.MCPMethod(req.Method) == mcp.MethodServerDiscover {
+		resp, err = t.discovered(requestCtx, req, resp)
+	}
 	stopCaller()
 	stopLife()
 	cancel()
@@ -136,11 +151,36 @@ func (t *tap) SendRequest(ctx context.Context, req transport.JSONRPCRequest) (*t
 	case mcp.MethodToolsList:
 		seen.Result = readableTools(resp.Result)
 	case mcp.MethodToolsCall:
-		if !asksForInput(resp.Result) {
-			seen.Result = json.RawMessage(`{"content":[]}`)
-		}
+		// A result that asks for input too: the client would ask by itself.
+		seen.Result = json.RawMessage(`{"content":[]}`)
 	}
 	return &seen, nil
+}
+
+// discovered looks at the answer to the probe for the newest protocol. A server that
+// refuses our revision and names it among those that it supports is asked once more
+// (SEP-2575). One that answers whatever it does not know with an empty result has
+// not understood: a result names the revisions, or it is none.
+func (t *tap) discovered(ctx context.Context, req transport.JSONRPCRequest, resp *transport.JSONRPCResponse) (*transport.JSONRPCResponse, error) {
+	if resp.Error != nil && resp.Error.Code == mcp.UNSUPPORTED_PROTOCOL_VERSION {
+		var refused mcp.UnsupportedProtocolVersionError
+		if errors.As(resp.Error.AsError(), &refused) && slices.Contains(refused.Supported, t.protocolVersion()) {
+			req.ID = mcp.NewRequestId("again-" + req.ID.String())
+			var err error
+			if resp, err = t.inner.SendRequest(ctx, req); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var result struct {
+		Versions []string `json:"supportedVersions"`
+	}
+	if resp.Error == nil && (json.Unmarshal(resp.Result, &result) != nil || len(result.Versions) == 0) {
+		none := *resp
+		none.Result, none.Error = nil, &mcp.JSONRPCErrorDetails{Code: mcp.METHOD_NOT_FOUND, Message: "the server does not know " + req.Method}
+		return &none, nil
+	}
+	return resp, nil
 }
 
 // cancelRequest tells the server that nobody waits for the answer any more

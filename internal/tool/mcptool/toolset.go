@@ -119,7 +119,7 @@ func (t *Toolset) Tools(ctx context.Context) ([]tool.Definition, error) {
 
 // Call implements [tool.Toolset]. Go errors are those of a canceled context and
 // of missing authorization (*tool.AuthorizationError, or what the deployment's
-// RoundTripper returned).
+// RoundTripper returned), and *tool.InputRequired.
 func (t *Toolset) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	if err := ctx.Err(); err != nil {
 		return tool.Result{}, fmt.Errorf("calling %s: %w", c.Name, err)
@@ -138,12 +138,25 @@ func (t *Toolset) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	if name == "" {
 		return tool.ErrorResult(fmt.Sprintf("There is no tool %q in the toolset %q.", c.Name, t.cfg.Name)), nil
 	}
+	again, err := resume(c)
+	if err != nil {
+		return tool.ErrorResult("The call cannot go on: " + err.Error() + "."), nil
+	}
+	shed := 0
 	for retry := true; ; retry = false {
 		conn, err := t.connected(ctx)
 		if err != nil {
 			return t.explain(ctx, err)
 		}
-		res, err := t.callOnce(ctx, conn, name, c, retry)
+		res, err := t.callOnce(ctx, conn, name, c, again, retry)
+		var later *laterError
+		if errors.As(err, &later) && shed < maxShed {
+			shed++
+			again = later.again
+			if err = sleep(ctx, shedPause); err == nil {
+				continue
+			}
+		}
 		if retry && errors.Is(err, transport.ErrSessionTerminated) {
 			// The server forgot the session, so it did not run the call: the protocol
 			// says to start a new session.
@@ -180,16 +193,27 @@ func (t *Toolset) markStale() {
 	t.stale = true
 }
 
+// laterError is a server that wants the same call again in a while.
+type laterError struct{ again *resumption }
+
+func (*laterError) Error() string { return "the server is busy and asks to be called again later" }
+
 // callOnce makes one attempt on one connection. A session that the server does
 // not know is an error if the caller would retry, else a result.
-func (t *Toolset) callOnce(ctx context.Context, conn *connection, name string, c tool.Call, retry bool) (tool.Result, error) {
+func (t *Toolset) callOnce(ctx context.Context, conn *connection, name string, c tool.Call, again *resumption, retry bool) (tool.Result, error) {
 	t.calls.RLock()
 	defer t.calls.RUnlock()
-	callCtx, cancel := context.WithTimeout(ctx, t.opts.CallTimeout)
+	callCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(t.life, cancel)
 	defer stop()
-	seen, err := conn.call(callCtx, name, c)
+	limit := newPatience(t.opts.CallTimeout, cancel)
+	defer limit.timer.Stop()
+	var a *asker
+	if c.Elicit != nil {
+		a = &asker{ctx: callCtx, elicit: c.Elicit, patience: limit, serverURL: t.cfg.URL}
+	}
+	seen, err := conn.call(callCtx, name, c, a, again)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return tool.Result{}, ctx.Err()
@@ -199,7 +223,14 @@ func (t *Toolset) callOnce(ctx context.Context, conn *connection, name string, c
 			seen.rpcError.Message, seen.rpcError.Code), maxErrorBody)), nil
 	case len(seen.result) > 0 && asksForInput(seen.result):
 		t.succeeded(conn)
-		return tool.ErrorResult("The server asks the user for input, which is not offered here. The call was not finished."), nil
+		asked, later, err := questions(seen.result, t.cfg.URL)
+		switch {
+		case err != nil:
+			return tool.ErrorResult("The call was not finished: " + err.Error() + "."), nil
+		case asked != nil:
+			return tool.Result{}, asked
+		}
+		return tool.Result{}, &laterError{later}
 	case err == nil:
 		t.succeeded(conn)
 		return parseResult(seen.result), nil
@@ -214,11 +245,11 @@ func (t *Toolset) callOnce(ctx context.Context, conn *connection, name string, c
 	if broken := seen.failure(); broken != nil {
 		err = broken
 	}
-	again := ""
+	restart := ""
 	if conn.life.Err() != nil {
-		again = " It is started again for the next call."
+		restart = " It is started again for the next call."
 	}
-	return tool.ErrorResult(fmt.Sprintf("The call failed: %s. Whether it changed anything is unknown.%s", plain(err), again)), nil
+	return tool.ErrorResult(fmt.Sprintf("The call failed: %s. Whether it changed anything is unknown.%s", plain(err), restart)), nil
 }
 
 // limit is what bounded the call, in words.
@@ -233,6 +264,12 @@ func (t *Toolset) limit(ctx context.Context) string {
 func (t *Toolset) explain(ctx context.Context, err error) (tool.Result, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return tool.Result{}, fmt.Errorf("calling the MCP server %s: %w", t.cfg.Name, ctx.Err())
+	}
+	if asked := (*tool.InputRequired)(nil); errors.As(err, &asked) {
+		return tool.Result{}, asked
+	}
+	if later := (*laterError)(nil); errors.As(err, &later) {
+		return tool.ErrorResult("The call was not finished: " + later.Error() + "."), nil
 	}
 	if isAuthorization(err) {
 		return tool.Result{}, fmt.Errorf("calling the MCP server %s: %w", t.cfg.Name, err)
