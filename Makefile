@@ -87,6 +87,10 @@ bench: ## Print the figures of docs/benchmarks.md; BENCH=pattern chooses, BENCHF
 bench-parts: ## Run the benchmarks that packages have of their own; BENCH=pattern chooses
 	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -timeout 60m $$(go list ./... | grep -v /internal/bench$$)
 
+.PHONY: conformance
+conformance: ## Run the official MCP suite against the whole product and write docs/conformance.md
+	$(STATIC) go test ./internal/conformance -count 1 -timeout 60m -v -args -all -write $(CURDIR)/docs/conformance.md
+
 .PHONY: chaos
 chaos: ## Kill and freeze real processes under load for minutes
 	$(if $(call tagged,chaos),,$(error no test has the build tag chaos))

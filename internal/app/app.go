@@ -364,9 +364,14 @@ func (p *program) openAgents() (*agents, error) {
 		outgoing.Close()
 		return nil
 	})
+	client := http.DefaultClient
+	if hosted {
+		// base_url is the tenant's choice.
+		client = &http.Client{Transport: outgoing}
+	}
 	return &agents{
 		library: agent.NewLibrary(p.store, source, opt), writer: p.cfg.AgentWriter, base: source, opt: opt, dir: dir, keys: p.cfg.ModelKeysFromEnv.Or(!hosted), hosted: hosted,
-		memory: p.store, auth: p.auth, log: p.log, version: p.o.Version, client: http.DefaultClient, outgoing: outgoing, allow: p.cfg.EgressAllow, servers: servers, prices: prices,
+		memory: p.store, auth: p.auth, log: p.log, version: p.o.Version, client: client, outgoing: outgoing, allow: p.cfg.EgressAllow, servers: servers, prices: prices,
 		models: map[modelOf]model.Model{},
 	}, nil
 }

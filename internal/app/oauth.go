@@ -158,7 +158,7 @@ func (a *authorizations) Begin(ctx context.Context, r runtime.AuthorizationReque
 	if err != nil {
 		return runtime.AuthorizationBegun{}, err
 	}
-	b, err := a.flows.Begin(ctx, r.Session.Session, c, need.Demand)
+	b, err := a.flows.Begin(ctx, r.Session.Session, c, need.Demand, r.Anew)
 	return runtime.AuthorizationBegun{Flow: b.ID, URL: b.URL, Expires: b.Expires, Binding: b.Binding}, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/holdfast-run/holdfast/internal/oauth/oauthtest"
@@ -28,10 +29,10 @@ type result struct {
 }
 
 // run has the suite play all chosen scenarios to the product.
-func (p *product) run(t *testing.T, results map[string]result, parallel bool) {
+func (p *product) run(t *testing.T, results map[string]result, parallel bool, only ...string) {
 	for _, s := range scenarios() {
 		name := s.Revision + "/" + s.Name
-		if !*everything && !quickly[name] {
+		if len(only) > 0 && !slices.Contains(only, name) || len(only) == 0 && !*everything && !quickly[name] {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {

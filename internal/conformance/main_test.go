@@ -28,7 +28,18 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	if role := os.Getenv(programRole); role != "" {
+		os.Exit(runProgram(role))
+	}
+	flag.Parse()
+	code := m.Run()
+	if *writeTo != "" {
+		if err := report.write(*writeTo); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
 }
 
 // order is what the suite tells the client that it starts.

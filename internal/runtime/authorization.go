@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
@@ -32,6 +33,9 @@ type AuthorizationRequest struct {
 	Toolset string
 	// Err is the toolset's error.
 	Err error
+	// Anew says that the authorization before this one expired without any answer: the
+	// server may have forgotten the client, which it tells only the human.
+	Anew bool
 }
 
 // AuthorizationBegun is a flow that waits for its user.
@@ -103,6 +107,9 @@ func (s *State) applyAuthorization(t *Thread, ev holdfast.Event) {
 	case *holdfast.AuthorizationRequiredEvent:
 		switch {
 		case ev.Confirmation == "pending":
+			if i := slices.Index(s.Run.Unanswered, ev.ServerURL); i >= 0 {
+				s.Run.Unanswered = append(s.Run.Unanswered[:i:i], s.Run.Unanswered[i+1:]...)
+			}
 			s.Run.Auth = append(s.Run.Auth, &Authorization{
 				Flow: ev.FlowID, ServerURL: ev.ServerURL, ServerType: ev.ServerType, Toolset: ev.Toolset, Agent: ev.AgentName,
 				Binding: ev.Binding, Expires: ev.ExpiresAt,
@@ -127,6 +134,9 @@ func (s *State) applyAuthorization(t *Thread, ev holdfast.Event) {
 			a.Vouched = true
 		}
 	case *holdfast.AuthorizationEndedEvent:
+		if a := s.flow(ev.FlowID); a != nil && ev.FlowID != "" && ev.Reason == "expired" && !a.Received {
+			s.Run.Unanswered = append(s.Run.Unanswered[:len(s.Run.Unanswered):len(s.Run.Unanswered)], a.ServerURL)
+		}
 		s.settleFlow(ev.FlowID)
 	}
 }
@@ -170,6 +180,7 @@ func (d *drive) authorize(ctx context.Context, agentName, toolset, callID string
 	}
 	d.mu.Lock()
 	user, id := d.s.User, ""
+	anew := slices.Contains(d.s.Run.Unanswered, server)
 	for _, a := range d.s.Run.Auth {
 		if a.Toolset == toolset && a.ServerURL == server {
 			id = a.Flow
@@ -179,7 +190,7 @@ func (d *drive) authorize(ctx context.Context, agentName, toolset, callID string
 	who := holdfast.AgentContext{AgentName: agentName}
 	var evs []holdfast.Event
 	if id == "" {
-		begun, why := az.Begin(ctx, AuthorizationRequest{Session: d.s.Ref, User: user, Agent: agentName, Toolset: toolset, Err: cause})
+		begun, why := az.Begin(ctx, AuthorizationRequest{Session: d.s.Ref, User: user, Agent: agentName, Toolset: toolset, Err: cause, Anew: anew})
 		if why != nil {
 			if ctx.Err() != nil {
 				return false, nil, context.Cause(ctx)

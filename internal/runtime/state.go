@@ -123,6 +123,8 @@ type Run struct {
 	Steer []holdfast.Message
 	// Auth holds the authorizations that somebody in the run waits for, oldest first.
 	Auth []*Authorization `json:",omitempty"`
+	// Unanswered are the servers whose last authorization expired without an answer.
+	Unanswered []string `json:",omitempty"`
 	// Declined is the server that the user did not want to authorize: the run is to end.
 	Declined string `json:",omitempty"`
 	// Decided remembers the decisions on tool calls of this run, by call.

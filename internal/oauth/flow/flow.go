@@ -177,8 +177,9 @@ type sealedFlow struct {
 }
 
 // Begin asks the servers where the user is to be sent and stores the record. The
-// URL may be given out when it has returned.
-func (f *Flows) Begin(ctx context.Context, session string, c oauth.Connection, d oauth.Demand) (Begun, error) {
+// URL may be given out when it has returned. anew says that the flow before this one
+// got no answer at all: see [oauth.StartRequest].
+func (f *Flows) Begin(ctx context.Context, session string, c oauth.Connection, d oauth.Demand, anew bool) (Begun, error) {
 	now := f.cfg.Now().UTC().Truncate(time.Second)
 	id := ConnectionID(c.Tenant, c.Name, c.ServerURL)
 	data := state.Data{
@@ -192,7 +193,7 @@ func (f *Flows) Begin(ctx context.Context, session string, c oauth.Connection, d
 	if err != nil {
 		return Begun{}, err
 	}
-	req := oauth.StartRequest{Connection: c, Demand: d, RedirectURI: RedirectURI(f.cfg.CallbackURL, id), State: st}
+	req := oauth.StartRequest{Connection: c, Demand: d, RedirectURI: RedirectURI(f.cfg.CallbackURL, id), State: st, RegisterAnew: anew}
 	if f.cfg.DocumentURL != nil {
 		req.DocumentURL = f.cfg.DocumentURL(id)
 	}

@@ -60,7 +60,7 @@ type connection struct {
 	askers   []*asker // of the calls under way
 
 	answering  slots
-	asking     slots // questions that the user is asked
+	asking     slots         // questions that the user is asked
 	httpClient *http.Client  // nil for a command
 	endpoint   func() string // where answers to the server go
 	watcher    sync.WaitGroup

@@ -47,7 +47,7 @@ type stdio struct {
 	requests chan []byte // of the server, to be answered
 	// ask takes requests that are questions to the user.
 	ask func(ctx context.Context, raw []byte, send func(*reply)) bool
-	wg       sync.WaitGroup
+	wg  sync.WaitGroup
 }
 
 var _ transport.Interface = (*stdio)(nil)
