@@ -22,7 +22,7 @@ import (
 
 // programRole is set in the environment of this test binary when it is to be one of
 // the programs.
-const programRole = "HOLDFAST_TEST_PROGRAM"
+const programRole = "CONFORMANCE_PROGRAM"
 
 // runProgram is cmd/api, cmd/worker or cmd/oauth-callback.
 func runProgram(role string) int {
