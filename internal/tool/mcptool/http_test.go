@@ -301,7 +301,7 @@ func asking(t *testing.T, sse bool) http.Handler {
 	result := func(id json.RawMessage, send func(string)) {
 		var got []string
 		for i, m := range methods {
-			send(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":%q}`, i+1, m))
+			send(fmt.Sprintf(`{"jsonrpc":"2.0","id":%d,"method":%q,"params":{}}`, i+1, m))
 			got = append(got, <-answers)
 		}
 		text, err := json.Marshal(strings.Join(got, "\n"))
