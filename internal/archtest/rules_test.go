@@ -116,7 +116,7 @@ var technologies = []struct {
 	{"github.com/pressly/goose/v3", []string{"internal/pgstore", "internal/sqlitestore"}, "migrations belong to the stores"},
 	{"github.com/danielgtaylor/huma/v2", []string{"internal/httpapi"}, "routes are in one place"},
 	{"github.com/openai/openai-go/v3", []string{"internal/model/openai"}, "a provider's SDK stays in its adapter"},
-	{"github.com/mark3labs/mcp-go", []string{"internal/tool/mcptool", "internal/oauth"}, "the wire format of MCP is no concern of the loop"},
+	{"github.com/mark3labs/mcp-go", []string{"internal/tool/mcptool", "internal/oauth", "internal/httpapi"}, "the wire format of MCP is no concern of the loop"},
 	{"oras.land/oras-go/v2", []string{"internal/ociregistry"}, "registries are spoken to in one place"},
 	{"github.com/google/go-containerregistry", nil, "the registry of tests; programs stay small"},
 	{"code.dny.dev/ssrf", []string{"internal/egress", "internal/ociregistry"}, "what is an address of the inside is decided in few places"},

@@ -1,0 +1,301 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
+	"github.com/mark3labs/mcp-go/server"
+
+	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/events"
+)
+
+// An agent as an MCP server (streamable HTTP) that has one tool: to ask the
+// agent. The server keeps nothing between requests, so that each may come to
+// another process. What a run needs of a human is asked of the client with
+// multi round-trip requests (SEP-2322, protocol version 2026-07-28); a client
+// of an earlier version, or one that cannot ask its user, gets a result that
+// says what is needed and where it is answered.
+
+// mcpResult is the structured content of the tool's result.
+type mcpResult struct {
+	Session string `json:"session"`
+	Run     string `json:"run"`
+	// Status is "completed" or "waiting".
+	Status string   `json:"status"`
+	Needs  []wanted `json:"needs,omitempty"`
+}
+
+// mcpRoutes mounts the MCP server of every agent.
+func (a *API) mcpRoutes(mux *http.ServeMux) {
+	mux.HandleFunc("POST /v1/agents/{name}/mcp", a.serveMCP)
+}
+
+// serveMCP answers one message of an MCP client.
+func (a *API) serveMCP(w http.ResponseWriter, r *http.Request) {
+	f, err := a.usableAgent(r.Context(), r.PathValue("name"))
+	if err != nil {
+		a.writeProblem(w, r, err)
+		return
+	}
+	// A run takes its time; the client's patience is its own.
+	rc := http.NewResponseController(w)
+	if err := errors.Join(rc.SetReadDeadline(time.Now().Add(time.Minute)), rc.SetWriteDeadline(time.Time{})); err != nil {
+		a.writeProblem(w, r, fmt.Errorf("lift the time limits of an answer: %w", err))
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, a.cfg.MaxBody)
+	s := server.NewMCPServer("holdfast/"+plainName(f.Name), a.cfg.Version, server.WithToolCapabilities(false), server.WithLogger(a.logger))
+	s.AddTool(a.mcpTool(f), func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+		if err := rc.SetReadDeadline(time.Time{}); err != nil {
+			return nil, fmt.Errorf("lift the time limits of an answer: %w", err)
+		}
+		res, err := a.mcpCall(ctx, s, f, req)
+		if err != nil {
+			a.logError(ctx, "a call over MCP failed", err)
+			return mcp.NewToolResultError(string(holdfast.CodeOf(err)) + ": " + holdfast.PublicMessage(err)), nil
+		}
+		return res, nil
+	})
+	// The middleware knows who calls from a browser: Host says nothing more.
+	server.NewStreamableHTTPServer(s, server.WithStateLess(true), server.WithDisableLocalhostProtection(true), server.WithStreamableHTTPLogger(a.logger)).
+		ServeHTTP(flusher{w, rc}, r)
+}
+
+// flusher is an answer that is sent piece by piece.
+type flusher struct {
+	http.ResponseWriter
+	rc *http.ResponseController
+}
+
+// Flush implements http.Flusher. A failure is the client's; it has gone.
+func (f flusher) Flush() { _ = f.rc.Flush() }
+
+// Unwrap is for http.ResponseController.
+func (f flusher) Unwrap() http.ResponseWriter { return f.ResponseWriter }
+
+// mcpTool describes the tool that asks an agent.
+func (a *API) mcpTool(f agent.File) mcp.Tool {
+	return mcp.NewTool(mcpToolName(f.Name),
+		mcp.WithDescription(cmp.Or(f.Description, "Asks the agent "+plainName(f.Name)+".")+" Answers with the agent's last message."),
+		mcp.WithString("message", mcp.Required(), mcp.Description("What to say to the agent.")),
+		mcp.WithString("session", mcp.Description("To go on in a conversation: session of an earlier result. Without it, a new one.")),
+		mcp.WithOutputSchema[mcpResult](),
+	)
+}
+
+// mcpToolName is the agent's name with what a tool's name may have.
+func mcpToolName(file string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '@' {
+			return '_'
+		}
+		return r
+	}, plainName(file))
+}
+
+// mcpCall asks the agent, or carries on with answers to what a run needed.
+func (a *API) mcpCall(ctx context.Context, s *server.MCPServer, f agent.File, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+	ref := holdfast.SessionRef{Tenant: tenantOf(ctx), Session: req.GetString("session", "")}
+	var out *answerFold
+	var after uint64
+	if req.Params.RequestState != "" {
+		var err error
+		if out, after, err = a.mcpGoOn(ctx, req.Params.RequestState, req.Params.InputResponses); err != nil {
+			return nil, err
+		}
+		ref.Session = out.sink.session
+	} else {
+		message, err := req.RequireString("message")
+		if err != nil || message == "" {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "message: want a text")
+		}
+		if ref.Session == "" {
+			v, _, err := a.createOnce(ctx, "", "", &holdfast.SessionCreatedEvent{Agent: f.Name})
+			if err != nil {
+				return nil, err
+			}
+			ref = v.Info.Session
+		}
+		b, err := a.begin(ctx, runRequest{ref: ref, agent: f.Name, mode: events.ModeReject, messages: []holdfast.Message{{Role: holdfast.RoleUser, Content: message}}})
+		if err != nil {
+			return nil, err
+		}
+		out, after = newAnswerFold(b.part(), ref.Session), b.after
+	}
+	if req.Params.Meta != nil && req.Params.Meta.ProgressToken != nil {
+		done := 0.0
+		out.did = func(c holdfast.ToolCall) error {
+			done++
+			// Nobody waits for progress: one that is not taken is lost.
+			_ = s.SendNotificationToClient(ctx, "notifications/progress", map[string]any{
+				"progressToken": req.Params.Meta.ProgressToken, "progress": done, "message": "calls the tool " + c.Function.Name,
+			})
+			return nil
+		}
+	}
+	if err := a.follow(ctx, ref, after, out.sink); err != nil {
+		return nil, err
+	}
+	p := out.sink.part
+	res := mcpResult{Session: ref.Session, Run: p.run, Status: "completed"}
+	if p.finished {
+		if err := p.err(); err != nil {
+			return nil, err
+		}
+		return mcp.NewToolResultStructured(res, out.text()), nil
+	}
+	if a.mcpCanAsk(ctx, p.needs) {
+		ask := server.NewInputRequestBuilder(strings.Join([]string{ref.Session, p.run, strconv.FormatUint(p.last, 10)}, ":"))
+		for _, n := range p.needs {
+			ask.Elicit(n.Kind+":"+n.ID, a.mcpQuestion(n))
+		}
+		return ask.ToolResult(), nil
+	}
+	res.Status, res.Needs = "waiting", p.needs
+	var text strings.Builder
+	if said := out.text(); said != "" {
+		text.WriteString(said + "\n\n")
+	}
+	text.WriteString("The agent waits for a human:\n")
+	for i, n := range res.Needs {
+		res.Needs[i].Path = a.link(n.Path)
+		fmt.Fprintf(&text, "- %s %s\n", n.Message, cmp.Or(n.URL, "Answer at "+a.link(n.Path)))
+	}
+	fmt.Fprintf(&text, "The session is %s.", ref.Session)
+	return mcp.NewToolResultStructured(res, text.String()), nil
+}
+
+// link is the address of a route, as far as it is known.
+func (a *API) link(path string) string { return strings.TrimSuffix(a.cfg.PublicURL, "/") + path }
+
+// mcpCanAsk reports whether the client can put the questions to its user.
+func (a *API) mcpCanAsk(ctx context.Context, needs []wanted) bool {
+	info := server.RequestProtocolInfoFromContext(ctx)
+	if info == nil || !info.Modern || info.ClientCapabilities == nil || info.ClientCapabilities.Elicitation == nil {
+		return false
+	}
+	can := info.ClientCapabilities.Elicitation
+	for _, n := range needs {
+		if n.URL != "" && can.URL == nil || n.URL == "" && can.Form == nil && can.URL != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// mcpQuestion asks for what a run needs.
+func (a *API) mcpQuestion(n wanted) mcp.ElicitationParams {
+	if n.URL != "" {
+		return mcp.ElicitationParams{Mode: mcp.ElicitationModeURL, Message: n.Message, ElicitationID: n.ID, URL: n.URL}
+	}
+	q := mcp.ElicitationParams{Mode: mcp.ElicitationModeForm, Message: n.Message}
+	switch n.Kind {
+	case needApproval:
+		q.Message += " It is to be called with " + n.call.Function.Arguments
+		q.RequestedSchema = map[string]any{
+			"type": "object", "required": []string{"decision"},
+			"properties": map[string]any{"decision": map[string]any{
+				"type": "string", "title": "Decision", "enum": []string{decisionApprove, decisionApproveSession, decisionReject},
+			}},
+		}
+	case needInput:
+		q.RequestedSchema = map[string]any{"type": "object", "properties": map[string]any{}}
+		if len(n.schema) > 0 {
+			q.RequestedSchema = n.schema
+		}
+	default:
+		q.RequestedSchema = map[string]any{"type": "object", "properties": map[string]any{}}
+	}
+	return q
+}
+
+// mcpGoOn carries the answers of a user to the run that waits, and returns what
+// comes behind them. The state names the run and the place where it waited.
+func (a *API) mcpGoOn(ctx context.Context, state string, answers mcp.InputResponses) (*answerFold, uint64, error) {
+	parts := strings.Split(state, ":")
+	bad := holdfast.Errorf(holdfast.CodeInvalid, "requestState: not one that this server gave out")
+	if len(parts) != 3 {
+		return nil, 0, bad
+	}
+	from, err := strconv.ParseUint(parts[2], 10, 63)
+	if err != nil {
+		return nil, 0, bad
+	}
+	ref := holdfast.SessionRef{Tenant: tenantOf(ctx), Session: parts[0]}
+	v, err := a.view(ctx, ref, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	r := v.run(parts[1])
+	if r == nil || from > v.Info.Head.Seq {
+		return nil, 0, bad
+	}
+	from++
+	for id := range answers {
+		res := server.ElicitationResponse(answers, id)
+		kind, what, _ := strings.Cut(id, ":")
+		if res == nil {
+			return nil, 0, holdfast.Errorf(holdfast.CodeInvalid, "inputResponses: %q is not answered", id)
+		}
+		// The same answer to the same question is the same request.
+		seq, err := a.mcpAnswer(ctx, ref, r.Run, kind, what, state, res)
+		if err != nil {
+			return nil, 0, err
+		}
+		from = max(from, seq)
+	}
+	return newAnswerFold(newPart(r.Run, from), ref.Session), r.FirstSeq - 1, nil
+}
+
+// mcpAnswer carries one answer and returns the event that says what it did, 0
+// where nothing is sent.
+func (a *API) mcpAnswer(ctx context.Context, ref holdfast.SessionRef, run, kind, id, state string, res *mcp.ElicitationResult) (uint64, error) {
+	key := "mcp:" + state + ":" + kind + ":" + id
+	accepted := res.Action == mcp.ElicitationResponseActionAccept
+	content, err := json.Marshal(res.Content)
+	if err != nil {
+		return 0, holdfast.WrapError(holdfast.CodeInvalid, err, "inputResponses: the content is not JSON")
+	}
+	var ans events.Answer
+	switch {
+	case res.Action == mcp.ElicitationResponseActionCancel && kind != needInput:
+		return 0, holdfast.Errorf(holdfast.CodeCanceled, "nobody decided; the run still waits in session %s", ref.Session)
+	case kind == needApproval:
+		var form struct {
+			Decision string `json:"decision"`
+		}
+		if form.Decision = decisionReject; accepted {
+			if err := json.Unmarshal(content, &form); err != nil {
+				return 0, holdfast.WrapError(holdfast.CodeInvalid, err, "inputResponses: want a decision")
+			}
+		}
+		if err := checkDecision("decision", form.Decision); err != nil {
+			return 0, err
+		}
+		ans, err = a.settle(ctx, ref, events.KindDecide, key, events.DecideBody{ToolCallID: id, Decision: form.Decision})
+	case kind == needInput:
+		body := events.InputBody{ID: id, Action: string(res.Action)}
+		if accepted {
+			body.Content = content
+		}
+		ans, err = a.settle(ctx, ref, events.KindInput, key, body)
+	case kind == needIterations && accepted:
+		ans, err = a.settle(ctx, ref, events.KindResume, key, events.ResumeBody{Run: run})
+	case kind == needIterations:
+		ans, err = a.settle(ctx, ref, events.KindCancel, key, events.CancelBody{Run: run})
+	case kind == needAuthorization && !accepted:
+		ans, err = a.settle(ctx, ref, events.KindAuthorize, key, events.AuthorizeBody{Flow: id})
+	}
+	// A user who went to the authorization's page is waited for.
+	return ans.Seq, err
+}
