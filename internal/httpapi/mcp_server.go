@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/mark3labs/mcp-go/mcp"
 	"github.com/mark3labs/mcp-go/server"
 
@@ -36,8 +37,28 @@ type mcpResult struct {
 }
 
 // mcpRoutes mounts the MCP server of every agent.
-func (a *API) mcpRoutes(mux *http.ServeMux) {
+func (a *API) mcpRoutes(mux *http.ServeMux, api huma.API) {
 	mux.HandleFunc("POST /v1/agents/{name}/mcp", a.serveMCP)
+	a.describeRPC(api, "mcp", "/v1/agents/{name}/mcp", "An agent as an MCP server",
+		"One message of MCP's streamable HTTP transport. The server has one tool, which asks the agent, and keeps nothing between requests. What a run needs of a human is asked of the client with multi round-trip requests (protocol version 2026-07-28); other clients get a result that says what is needed and where it is answered.")
+}
+
+// describeRPC describes a route that takes the JSON-RPC messages of a protocol.
+func (a *API) describeRPC(api huma.API, id, path, summary, doc string) {
+	op := a.operation(id, http.MethodPost, path, id, summary, doc, http.StatusNotFound)
+	rpc := &huma.Schema{Type: "object", AdditionalProperties: true, Description: "A JSON-RPC 2.0 message."}
+	op.Parameters = []*huma.Param{{Name: "name", In: "path", Required: true, Description: "Name of the agent.", Schema: &huma.Schema{Type: "string"}}}
+	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: rpc}}}
+	op.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
+		"application/json": {Schema: rpc}, typeSSE: {Schema: &huma.Schema{Type: "string"}},
+	}}}
+	for _, st := range op.Errors {
+		op.Responses[strconv.Itoa(st)] = &huma.Response{
+			Description: http.StatusText(st),
+			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: &huma.Schema{Ref: "#/components/schemas/Problem"}}},
+		}
+	}
+	api.OpenAPI().AddOperation(&op)
 }
 
 // serveMCP answers one message of an MCP client.
@@ -68,13 +89,23 @@ func (a *API) serveMCP(w http.ResponseWriter, r *http.Request) {
 	})
 	// The middleware knows who calls from a browser: Host says nothing more.
 	server.NewStreamableHTTPServer(s, server.WithStateLess(true), server.WithDisableLocalhostProtection(true), server.WithStreamableHTTPLogger(a.logger)).
-		ServeHTTP(flusher{w, rc}, r)
+		ServeHTTP(flusher{w, rc, a.cfg.WriteTimeout}, r)
 }
 
-// flusher is an answer that is sent piece by piece.
+// flusher is an answer that is sent piece by piece, each with a deadline of its
+// own: a client that does not take it is cut.
 type flusher struct {
 	http.ResponseWriter
-	rc *http.ResponseController
+	rc      *http.ResponseController
+	timeout time.Duration
+}
+
+// Write implements io.Writer.
+func (f flusher) Write(p []byte) (int, error) {
+	if err := f.rc.SetWriteDeadline(time.Now().Add(f.timeout)); err != nil {
+		return 0, fmt.Errorf("limit the time of a write: %w", err)
+	}
+	return f.ResponseWriter.Write(p)
 }
 
 // Flush implements http.Flusher. A failure is the client's; it has gone.

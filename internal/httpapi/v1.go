@@ -106,7 +106,7 @@ func (a *API) v1(mux *http.ServeMux) {
 	a.copyRoutes(mux, api)
 	a.webhookRoutes(api)
 	a.openAIRoutes(mux, api)
-	a.mcpRoutes(mux)
+	a.mcpRoutes(mux, api)
 	open(api.OpenAPI())
 	// The document is made once and never changes.
 	a.spec = sync.OnceValues(api.OpenAPI().YAML)
