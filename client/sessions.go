@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"net/url"
@@ -44,9 +45,11 @@ type Session struct {
 type Document struct {
 	Session
 	Messages []SessionMessage `json:"messages"`
-	// Pending are the tool calls that wait for a decision, oldest first.
-	Pending []PendingCall `json:"pending"`
-	Runs    []Run         `json:"runs"`
+	// Pending are the tool calls that wait for a decision, Questions the questions
+	// that wait for an answer, oldest first.
+	Pending   []PendingCall `json:"pending"`
+	Questions []Question    `json:"questions"`
+	Runs      []Run         `json:"runs"`
 }
 
 // SessionMessage is one message of a [Document].
@@ -67,6 +70,18 @@ type PendingCall struct {
 	Reason    string    `json:"reason"`
 	Seq       uint64    `json:"seq"`
 	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// Question is a question that waits for an answer; see [Client.AnswerInput].
+type Question struct {
+	ID        string          `json:"id"`
+	Message   string          `json:"message"`
+	Schema    json.RawMessage `json:"schema"`
+	URL       string          `json:"url"`
+	ServerURL string          `json:"server_url"`
+	AgentName string          `json:"agent_name"`
+	Run       string          `json:"run"`
+	Seq       uint64          `json:"seq"`
 }
 
 // Run is what became of a run.
@@ -135,8 +150,12 @@ func (c *Client) GetSessions(ctx context.Context) ([]Session, error) {
 // that many (1 to 1000) when one is used up. An error is the last thing that it
 // gives out.
 func (c *Client) Sessions(ctx context.Context, page int) iter.Seq2[Session, error] {
+	return c.sessions(ctx, url.Values{"limit": {strconv.Itoa(page)}})
+}
+
+// sessions gives out the sessions of a query.
+func (c *Client) sessions(ctx context.Context, query url.Values) iter.Seq2[Session, error] {
 	return func(yield func(Session, error) bool) {
-		query := url.Values{"limit": {strconv.Itoa(page)}}
 		for {
 			var p struct {
 				Sessions []Session `json:"sessions"`

@@ -86,6 +86,7 @@ type Store interface {
 	events.Store
 	events.Maintainer
 	events.TimerStore
+	events.UsageStore
 	webhook.Store
 	tool.MemoryStore
 	vault.Store
@@ -397,7 +398,7 @@ func (p *program) startAPI(ag *agents) error {
 		return err
 	}
 	api, err := httpapi.New(httpapi.Config{
-		Authorizations: auth, Webhooks: hooks,
+		Authorizations: auth, Webhooks: hooks, Usage: p.store,
 		Bus: p.bus, Store: p.store, Commands: p.bus, Agents: ag.library, Keys: keys,
 		MakeAgent: ag.maker(), Registry: registry{ociregistry.New(ociregistry.Options{Hosted: ag.hosted, Version: p.o.Version})}, HostFiles: !ag.hosted,
 		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, PublicURL: p.cfg.PublicURL.Reveal(), MaxBody: int64(p.cfg.MaxBody), CORSOrigins: p.cfg.CORSOrigins,

@@ -42,6 +42,8 @@ func TestVaultRoutes(t *testing.T) {
 		{"GET", "/v1/connections", "", 200, `"connections":[]`},
 		{"GET", "/v1/connections?usr=x", "", 400, "usr"},
 		{"DELETE", "/v1/connections/nobody", "", 404, "not_found"},
+
+		{"GET", "/v1/usage", "", 200, `"calls":0`},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), c.method, base+c.path, strings.NewReader(c.body))
 		if err != nil {

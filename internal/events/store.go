@@ -80,6 +80,7 @@ type Page struct {
 	// BeforeTime and BeforeID continue after the last row of the page before.
 	BeforeTime time.Time
 	BeforeID   string
+	Filter     Filter
 }
 
 // Snapshot is a cached fold of a session at a seq. Deleting snapshots changes

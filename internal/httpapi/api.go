@@ -67,6 +67,8 @@ type Config struct {
 	// who has seen a run end also sees it in the list. Default: lists show what the
 	// store has.
 	Fresh func(ctx context.Context)
+	// Usage answers what model calls took. Default: not offered.
+	Usage events.UsageStore
 	// Webhooks, if nil, means that webhooks are not offered.
 	Webhooks *Webhooks
 	// Checks are what /readyz asks, all at once, for at most two seconds.

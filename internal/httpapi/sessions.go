@@ -114,6 +114,10 @@ func (a *API) list(ctx context.Context, tenantID string, p events.Page) ([]event
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("list sessions of %s: %w", tenantID, err))
 	}
+	if p.Filter.Selects() {
+		// Whether what was made a moment ago is among them is for the archive to say.
+		return slices.DeleteFunc(rows, func(s events.SessionInfo) bool { return a.recent.gone(s.Session) }), nil
+	}
 	return a.recent.merge(tenantID, rows, p, func(ref holdfast.SessionRef) bool { return a.exists(ctx, ref) == nil }), nil
 }
 
@@ -159,6 +163,13 @@ func (r *recent) created(info events.SessionInfo) {
 // deleted remembers that a session is gone.
 func (r *recent) deleted(ref holdfast.SessionRef) {
 	r.put(ref, recentEntry{deleted: true, at: time.Now()})
+}
+
+// gone reports whether this process has deleted a session a moment ago.
+func (r *recent) gone(ref holdfast.SessionRef) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.entries[ref].deleted
 }
 
 func (r *recent) put(ref holdfast.SessionRef, e recentEntry) {

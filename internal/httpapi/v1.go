@@ -99,6 +99,7 @@ func (a *API) v1(mux *http.ServeMux) {
 	api := humago.New(mux, cfg)
 	a.sessionRoutes(api)
 	a.runRoutes(api)
+	a.usageRoutes(api)
 	a.agentRoutes(api)
 	a.authorizationRoutes(api)
 	a.eventRoutes(mux, api)

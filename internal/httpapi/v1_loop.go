@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
 )
 
@@ -73,4 +75,34 @@ func (a *API) compact(ctx context.Context, in *struct {
 },
 ) (*settledOut, error) {
 	return a.simple(ctx, in.ref(ctx), events.KindCompact, in.Key, nil)
+}
+
+// QuestionDoc is a question that waits for an answer.
+type QuestionDoc struct {
+	ID        string          `json:"id" doc:"For POST …/inputs/{id}."`
+	Message   string          `json:"message"`
+	Schema    json.RawMessage `json:"schema,omitempty" doc:"JSON schema of the answer."`
+	URL       string          `json:"url,omitempty" doc:"A page on which the user does what is asked; the answer then has no content."`
+	ServerURL string          `json:"server_url,omitempty" doc:"The MCP server that asks; absent if a tool of our own does."`
+	AgentName string          `json:"agent_name"`
+	Run       string          `json:"run"`
+	Seq       uint64          `json:"seq" doc:"The event that asked."`
+}
+
+// applyQuestions folds what asks questions and what settles them.
+func (v *View) applyQuestions(e *events.Envelope, ev holdfast.Event) {
+	settled := func(which func(q QuestionDoc) bool) { v.Questions = slices.DeleteFunc(v.Questions, which) }
+	switch ev := ev.(type) {
+	case *holdfast.ElicitationRequestEvent:
+		settled(func(q QuestionDoc) bool { return q.ID == ev.ID })
+		v.Questions = append(v.Questions, QuestionDoc{
+			ID: ev.ID, Message: ev.Message, Schema: ev.Schema, URL: ev.URL, ServerURL: ev.ServerURL, AgentName: e.Agent, Run: e.Run, Seq: e.Seq,
+		})
+	case *holdfast.ElicitationAnsweredEvent:
+		settled(func(q QuestionDoc) bool { return q.ID == ev.ID })
+	case *holdfast.RunFinishedEvent:
+		settled(func(q QuestionDoc) bool { return q.Run == ev.Run })
+	case *holdfast.SessionCreatedEvent:
+		v.Questions = nil
+	}
 }

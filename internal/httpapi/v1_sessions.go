@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -46,9 +47,10 @@ func newSessionRow(s events.SessionInfo) SessionRow {
 // number.
 type SessionDocument struct {
 	SessionRow
-	Messages []SessionMessage `json:"messages" doc:"Messages of the user, the agents and their tools; those of sub-agents in their place."`
-	Pending  []PendingCallDoc `json:"pending" doc:"Tool calls that wait for a decision, oldest first."`
-	Runs     []RunDocument    `json:"runs" doc:"All runs, in the order in which they were accepted."`
+	Messages  []SessionMessage `json:"messages" doc:"Messages of the user, the agents and their tools; those of sub-agents in their place."`
+	Pending   []PendingCallDoc `json:"pending" doc:"Tool calls that wait for a decision, oldest first."`
+	Questions []QuestionDoc    `json:"questions,omitempty" doc:"Questions that wait for an answer, oldest first."`
+	Runs      []RunDocument    `json:"runs" doc:"All runs, in the order in which they were accepted."`
 }
 
 // SessionMessage is one message of a session document.
@@ -92,6 +94,7 @@ func newSessionDocument(v *View) SessionDocument {
 		SessionRow: newSessionRow(v.Info),
 		Messages:   make([]SessionMessage, len(v.Messages)),
 		Pending:    make([]PendingCallDoc, len(v.Pending)),
+		Questions:  v.Questions,
 		Runs:       make([]RunDocument, len(v.Runs)),
 	}
 	for i, m := range v.Messages {
@@ -150,7 +153,7 @@ func (a *API) sessionRoutes(api huma.API) {
 		"Answers 201, or 200 if the Idempotency-Key made the session before. An id that is taken is a conflict.",
 		http.StatusConflict, http.StatusGone, http.StatusNotFound), a.createV1)
 	huma.Register(api, a.operation("list-sessions", http.MethodGet, "/v1/sessions", tag, "List sessions",
-		"Newest first. A session that another process created appears when the archive has it, a few milliseconds later."), a.listV1)
+		"Newest first, all or those that all of q, status, agent and metadata select. A session that another process created, or that is searched for, appears when the archive has it, a few milliseconds later."), a.listV1)
 	huma.Register(api, a.operation("get-session", http.MethodGet, "/v1/sessions/{id}", tag, "Get a session",
 		"The session with all messages, as of its newest event or of the event given by at.",
 		http.StatusNotFound, http.StatusGone), a.getV1)
@@ -196,10 +199,19 @@ func (a *API) createV1(ctx context.Context, in *struct {
 
 func (a *API) listV1(ctx context.Context, in *struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" doc:"The most sessions of the page. Default 100."`
-	Cursor string `query:"cursor" doc:"Member next of the page before."`
+	Cursor string `query:"cursor" doc:"Member next of the page before, with the same search."`
+
+	Text     string   `query:"q" maxLength:"200" doc:"Only sessions that have this text in the title, the id or a value of the metadata, in upper or lower case. What was said in a session is not searched."`
+	Status   string   `query:"status" enum:"idle,queued,running,waiting" doc:"Only sessions with this status."`
+	Agent    string   `query:"agent" maxLength:"1000" doc:"Only sessions whose newest run has this agent file, with or without .yaml."`
+	Metadata []string `query:"metadata,explode" maxItems:"10" doc:"Only sessions that have this label, as KEY:VALUE. May be given more than once; all must fit."`
 },
 ) (*struct{ Body SessionPage }, error) {
 	p, err := parsePageCursor(in.Cursor)
+	if err == nil {
+		p.Filter = events.Filter{Text: in.Text, Status: in.Status, Agent: agentFileName(in.Agent)}
+		p.Filter.Metadata, err = labels(in.Metadata)
+	}
 	if err != nil {
 		return nil, a.respond(ctx, err)
 	}
@@ -216,6 +228,25 @@ func (a *API) listV1(ctx context.Context, in *struct {
 		page.Next = pageCursor(rows[len(rows)-1])
 	}
 	return &struct{ Body SessionPage }{page}, nil
+}
+
+// labels reads KEY:VALUE; the first colon is the border.
+func labels(list []string) (map[string]string, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	out := make(map[string]string, len(list))
+	for _, l := range list {
+		k, v, ok := strings.Cut(l, ":")
+		if !ok {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "metadata %q: want KEY:VALUE", l)
+		}
+		if was, twice := out[k]; twice && was != v {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "metadata: %q cannot have two values", k)
+		}
+		out[k] = v
+	}
+	return out, nil
 }
 
 func (a *API) getV1(ctx context.Context, in *struct {

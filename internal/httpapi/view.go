@@ -25,6 +25,8 @@ type View struct {
 	Messages []ViewMessage
 	// Pending are the tool calls that wait for a decision, oldest first.
 	Pending []PendingCall
+	// Questions are those that wait for an answer, oldest first.
+	Questions []QuestionDoc
 	// Scheduled are the runs that are to begin later.
 	Scheduled []ScheduledRun
 	// Runs are all runs, in the order in which they were accepted.
@@ -190,6 +192,7 @@ func (v *View) Apply(e *events.Envelope) error {
 // applyRun folds what says how a run goes.
 func (v *View) applyRun(e *events.Envelope, ev holdfast.Event) {
 	v.applyScheduled(e, ev)
+	v.applyQuestions(e, ev)
 	switch ev := ev.(type) {
 	case *holdfast.SessionCreatedEvent:
 		v.Created = ev

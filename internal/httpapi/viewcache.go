@@ -114,6 +114,7 @@ func (v *View) clone() *View {
 	c := *v
 	c.Info.Metadata = maps.Clone(v.Info.Metadata)
 	c.Messages, c.Pending, c.Runs = slices.Clone(v.Messages), slices.Clone(v.Pending), slices.Clone(v.Runs)
+	c.Questions, c.Scheduled = slices.Clone(v.Questions), slices.Clone(v.Scheduled)
 	c.open = make(map[string]*openCall, len(v.open))
 	for who, o := range v.open {
 		n := &openCall{id: o.id, file: o.file, run: o.run, calls: slices.Clone(o.calls), args: make([]*strings.Builder, len(o.args))}

@@ -16,6 +16,12 @@ func TestTimers(t *testing.T) {
 	})
 }
 
+func TestUsage(t *testing.T) {
+	eventstest.Usage(t, func(t *testing.T) events.Store {
+		return open(t, testenv.Postgres(t))
+	})
+}
+
 // fill puts a row of each of two tenants into every table that has a tenant and
 // that scripts do not reach.
 func fill(t *testing.T, conn *pgx.Conn) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -113,6 +114,10 @@ func (s *Store) Sessions(ctx context.Context, tenant string, p events.Page) ([]e
 		query += ` AND (created_at, id) < ($3, $4)`
 		args = append(args, p.BeforeTime, p.BeforeID)
 	}
+	query += p.Filter.SQL(func(v any) string {
+		args = append(args, v)
+		return "$" + strconv.Itoa(len(args))
+	}, "ILIKE", "json_each_text(nullif(metadata, '')::json)")
 	return s.infos(ctx, ofTenant(tenant), "list the sessions of "+tenant, query+` ORDER BY created_at DESC, id DESC LIMIT $2`, args...)
 }
 

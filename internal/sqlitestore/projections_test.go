@@ -15,6 +15,12 @@ func TestTimers(t *testing.T) {
 	})
 }
 
+func TestUsage(t *testing.T) {
+	eventstest.Usage(t, func(t *testing.T) events.Store {
+		return open(t, filepath.Join(t.TempDir(), "archive.db"))
+	})
+}
+
 func TestWebhooks(t *testing.T) {
 	webhooktest.Store(t, func(t *testing.T) webhooktest.Archive {
 		return open(t, filepath.Join(t.TempDir(), "archive.db"))

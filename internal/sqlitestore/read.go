@@ -108,6 +108,10 @@ func (s *Store) Sessions(ctx context.Context, tenant string, p events.Page) ([]e
 		query += ` AND (created_at, id) < (?, ?)`
 		args = append(args, p.BeforeTime.UnixMicro(), p.BeforeID)
 	}
+	query += p.Filter.SQL(func(v any) string {
+		args = append(args, v)
+		return "?"
+	}, "LIKE", "json_each(nullif(metadata, ''))")
 	return s.infos(ctx, "list the sessions of "+tenant, query+` ORDER BY created_at DESC, id DESC LIMIT ?`, append(args, p.Rows())...)
 }
 

@@ -33,6 +33,7 @@ func Store(t *testing.T, open func(t *testing.T) events.Store) {
 		{"what cannot be understood is kept", testPoison},
 		{"an epoch that falls is kept", testFallingEpoch},
 		{"list of sessions", testList},
+		{"search over sessions", testSearch},
 		{"tenants are apart", testTenants},
 		{"forks", testForks},
 		{"delete", testDelete},

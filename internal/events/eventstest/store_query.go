@@ -405,3 +405,60 @@ func testOrphans(t *testing.T, a *archive) {
 		t.Fatalf("orphans older than 90 minutes: %+v", got)
 	}
 }
+
+// testSearch checks that the filter of a page selects what it says.
+func testSearch(t *testing.T, a *archive) {
+	mk := func(id string, minute int, ev holdfast.SessionCreatedEvent) {
+		s := &story{ref: ref(id)}
+		s.add(t, &ev)
+		s.events[0].Time = start.Add(time.Duration(minute) * time.Minute)
+		a.record(t, s.next())
+	}
+	mk("a", 1, holdfast.SessionCreatedEvent{Title: "Trip to Rome", Agent: "planner.yaml", Metadata: map[string]string{"team": "blue", "note": "50% \"off\"\x00"}})
+	mk("b", 2, holdfast.SessionCreatedEvent{Title: "trip to Oslo", Agent: "pirate.yaml", Metadata: map[string]string{"team": "red"}})
+	mk("c", 3, holdfast.SessionCreatedEvent{Title: "Taxes", Agent: "planner.yaml"})
+	queued := &story{ref: ref("d")}
+	queued.add(t, &holdfast.SessionCreatedEvent{Title: "5000 miles"}, &holdfast.RunQueuedEvent{Run: "r", Agent: "pirate.yaml"})
+	queued.events[0].Time = start.Add(4 * time.Minute)
+	a.record(t, queued.next(), newStory(t, holdfast.SessionRef{Tenant: "evil", Session: "trip"}, 5).next())
+	for _, c := range []struct {
+		filter events.Filter
+		want   string
+	}{
+		{events.Filter{}, "[d c b a]"},
+		{events.Filter{Text: "TRIP"}, "[b a]"},
+		{events.Filter{Text: "rome"}, "[a]"},
+		{events.Filter{Text: "Blue"}, "[a]"},
+		{events.Filter{Text: "team"}, "[]"}, // keys are not searched
+		{events.Filter{Text: "50% "}, "[a]"},
+		{events.Filter{Text: "%"}, "[a]"},
+		{events.Filter{Text: "_"}, "[]"},
+		{events.Filter{Text: `\`}, "[]"},
+		{events.Filter{Text: `"off"`}, "[a]"},
+		{events.Filter{Text: "' OR 1=1 --"}, "[]"},
+		{events.Filter{Text: "x\x00"}, "[]"},
+		{events.Filter{Agent: "planner.yaml"}, "[c a]"},
+		{events.Filter{Agent: "planner.yaml", Text: "trip"}, "[a]"},
+		{events.Filter{Status: events.StatusQueued}, "[d]"},
+		{events.Filter{Status: "none"}, "[]"},
+		{events.Filter{Metadata: map[string]string{"team": "red"}}, "[b]"},
+		{events.Filter{Metadata: map[string]string{"team": "Red"}}, "[]"},
+		{events.Filter{Metadata: map[string]string{"team": "blue", "note": "x"}}, "[]"},
+	} {
+		list, err := a.Sessions(t.Context(), "acme", events.Page{Filter: c.filter})
+		must(t, err)
+		ids := []string{}
+		for _, s := range list {
+			ids = append(ids, s.Session.Session)
+		}
+		if fmt.Sprint(ids) != c.want {
+			t.Errorf("%+v: %v, want %s", c.filter, ids, c.want)
+		}
+	}
+	// Pages go on behind a row that matches.
+	list, err := a.Sessions(t.Context(), "acme", events.Page{Limit: 1, BeforeTime: start.Add(2 * time.Minute), BeforeID: "b", Filter: events.Filter{Text: "trip"}})
+	must(t, err)
+	if len(list) != 1 || list[0].Session.Session != "a" {
+		t.Errorf("the second page: %+v", list)
+	}
+}
