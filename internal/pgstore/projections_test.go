@@ -18,7 +18,7 @@ func TestTimers(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	eventstest.Usage(t, func(t *testing.T) events.Store {
-		return open(t, testenv.Postgres(t))
+		return open(t, database(t))
 	})
 }
 
