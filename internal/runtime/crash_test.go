@@ -16,34 +16,48 @@ import (
 // happens twice unless the user said so.
 func TestScenariosWithCrashes(t *testing.T) {
 	base := newWorld(t, "")
+	// Plays wait more than they work: for what a dead worker held to come again.
+	lanes := make(chan *world, 16)
+	for i := range cap(lanes) {
+		lanes <- base.branch(fmt.Sprintf("lane%d", i))
+	}
+	var all sync.WaitGroup
 	for _, s := range scenarios(t) {
-		t.Run(s.name(), func(t *testing.T) {
-			clean := base.branch(t, s.name()+"-clean", s.parts["agent.yaml"])
-			_, stop := clean.start(-1, false)
-			s.play(clean, ref(s.name()+"-clean"))
-			stop()
-			want := conversation(clean.state(ref(s.name() + "-clean")))
-			frames := int(clean.frames.Load())
-
-			limit := make(chan struct{}, 10)
-			var all sync.WaitGroup
-			for n := 1; n <= frames; n++ {
-				for _, before := range []bool{false, true} {
-					limit <- struct{}{}
-					all.Go(func() {
-						defer func() { <-limit }()
-						t.Run(fmt.Sprintf("frame %d before=%v", n, before), func(t *testing.T) { crash(t, base, s, n, before, want) })
-					})
+		all.Go(func() {
+			t.Run(s.name(), func(t *testing.T) {
+				var want string
+				var frames int
+				t.Run("clean", func(t *testing.T) {
+					lane := <-lanes
+					t.Cleanup(func() { lanes <- lane })
+					clean := lane.again(t, s.parts["agent.yaml"])
+					clean.start(-1, false)
+					s.play(clean, ref(s.name()+"-clean"))
+					want = conversation(clean.state(ref(s.name() + "-clean")))
+					frames = int(clean.frames.Load())
+				})
+				var plays sync.WaitGroup
+				for n := 1; n <= frames; n++ {
+					for _, before := range []bool{false, true} {
+						plays.Go(func() {
+							lane := <-lanes
+							t.Run(fmt.Sprintf("frame %d before=%v", n, before), func(t *testing.T) {
+								t.Cleanup(func() { lanes <- lane }) // after the workers have ended
+								crash(t, lane, s, n, before, want)
+							})
+						})
+					}
 				}
-			}
-			all.Wait()
+				plays.Wait()
+			})
 		})
 	}
+	all.Wait()
 }
 
-func crash(t *testing.T, base *world, s *scenario, n int, before bool, want string) {
+func crash(t *testing.T, lane *world, s *scenario, n int, before bool, want string) {
 	name := fmt.Sprintf("%s-%d-%v", s.name(), n, before)
-	w := base.branch(t, name, s.parts["agent.yaml"])
+	w := lane.again(t, s.parts["agent.yaml"])
 	dead, _ := w.start(n, before)
 	ended := make(chan struct{})
 	var second sync.WaitGroup

@@ -30,7 +30,7 @@ models:
           - {when: {after_tool: gate}, say: "passed, {{.User}}"}
           - {when: {equals: one}, say: "I wait.", call: [{name: gate, arguments: {}}]}
           - {when: {contains: loop}, call: [{name: look, arguments: {}}]}
-          - {when: {after_tool: look}, call: [{name: look, arguments: {}}]}
+          - {when: {after_tool: look}, call: [{name: look, arguments: {n: "{{.Messages}}"}}]}
           - {when: {equals: flood}, call: [{name: flood, arguments: {}}]}
           - {say: "ok, {{.User}}"}
 `

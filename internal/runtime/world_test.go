@@ -75,15 +75,31 @@ func newWorld(t *testing.T, agentFile string) *world {
 func (w *world) populate(agentFile string) {
 	_, w.bus = w.connect("client")
 	w.reader = &events.Reader{Bus: w.bus, Store: w.store}
-	w.agents = &testAgents{file: agentFile, tools: &effects{runs: map[string]int{}, reached: make(chan struct{}, 8), open: make(chan struct{})}, memory: tooltest.NewMemoryMap()}
+	w.agents = newTestAgents(agentFile)
 }
 
-// branch returns a world of its own on the same servers.
-func (w *world) branch(t *testing.T, prefix, agentFile string) *world {
-	t.Helper()
-	b := &world{t: t, log: w.log, srv: w.srv, store: w.store, prefix: prefix}
-	b.populate(agentFile)
+func newTestAgents(file string) *testAgents {
+	return &testAgents{
+		file: file, memory: tooltest.NewMemoryMap(),
+		tools: &effects{runs: map[string]int{}, reached: make(chan struct{}, 8), open: make(chan struct{})},
+	}
+}
+
+// branch returns a world of its own on the same servers. Its streams are there for
+// good and cost the server something for ever, so a test of many plays has few.
+func (w *world) branch(prefix string) *world {
+	w.t.Helper()
+	b := &world{t: w.t, log: w.log, srv: w.srv, store: w.store, prefix: prefix}
+	b.populate("")
 	return b
+}
+
+// again returns a world on the same streams, for sessions of other names. Who uses
+// it ends its workers before the next one does.
+func (w *world) again(t *testing.T, agentFile string) *world {
+	return &world{
+		t: t, log: w.log, srv: w.srv, store: w.store, prefix: w.prefix, bus: w.bus, reader: w.reader, agents: newTestAgents(agentFile),
+	}
 }
 
 func (w *world) connect(name string) (*nats.Conn, *natsbus.Bus) {
