@@ -17,7 +17,7 @@ import (
 func TestScenariosWithCrashes(t *testing.T) {
 	base := newWorld(t, "")
 	// Plays wait more than they work: for what a dead worker held to come again.
-	lanes := make(chan *world, 16)
+	lanes := make(chan *world, 24)
 	for i := range cap(lanes) {
 		lanes <- base.branch(fmt.Sprintf("lane%d", i))
 	}

@@ -108,7 +108,7 @@ func (w *world) connect(name string) (*nats.Conn, *natsbus.Bus) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	bus, err := natsbus.Open(w.t.Context(), nc, natsbus.Config{Prefix: w.prefix, MaxBytes: 8 << 20, Logger: w.log, AckWait: 500 * time.Millisecond})
+	bus, err := natsbus.Open(w.t.Context(), nc, natsbus.Config{Prefix: w.prefix, MaxBytes: 8 << 20, Logger: w.log, AckWait: 250 * time.Millisecond})
 	if err != nil {
 		w.t.Fatal(err)
 	}
