@@ -120,7 +120,7 @@ var technologies = []struct {
 	{"oras.land/oras-go/v2", []string{"internal/ociregistry"}, "registries are spoken to in one place"},
 	{"github.com/google/go-containerregistry", nil, "the registry of tests; programs stay small"},
 	{"code.dny.dev/ssrf", []string{"internal/egress", "internal/ociregistry"}, "what is an address of the inside is decided in few places"},
-	{"github.com/a2aproject/a2a-go", []string{"internal/tool/a2atool"}, "the wire format of A2A is no concern of the loop"},
+	{"github.com/a2aproject/a2a-go", []string{"internal/tool/a2atool", "internal/httpapi"}, "the wire format of A2A is no concern of the loop"},
 	{"github.com/spf13/cobra", []string{"cmd/holdfast"}, "the server programs have no subcommands"},
 	{"go.opentelemetry.io/otel/sdk", []string{"internal/telemetry"}, "exporters are configured in one place; the API of OpenTelemetry is for all"},
 	{"go.opentelemetry.io/contrib/exporters", []string{"internal/telemetry"}, "exporters are configured in one place"},

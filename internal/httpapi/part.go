@@ -22,6 +22,9 @@ type part struct {
 	run string
 	// from is the first event that belongs to the part, 0 for all of the run.
 	from uint64
+	// reopens lets a part that waited go on: it is then all of the run, and what it
+	// waits for is what it waits for at last.
+	reopens bool
 	// command is the request whose outcome is not known yet, "" if it is.
 	command string
 
@@ -83,9 +86,10 @@ type told struct {
 
 // take folds the next event of the session.
 func (p *part) take(it *item, session string) (told, error) {
-	if p.ended || !p.concerns(it) {
+	if p.ended && (p.finished || !p.reopens) || !p.concerns(it) {
 		return told{}, nil
 	}
+	p.ended = false
 	ev, err := holdfast.UnmarshalEvent(it.line)
 	if err != nil {
 		return told{}, fmt.Errorf("read event %d: %w", it.seq, err)
@@ -254,12 +258,14 @@ type partSink struct {
 	*wire
 	part    *part
 	session string
+	seq     uint64 // of the last event that was read
 	// tell makes what the protocol says of an event.
 	tell func(t told, it *item) error
 }
 
 // event implements sink.
 func (s *partSink) event(it *item) (done bool, err error) {
+	s.seq = it.seq
 	t, err := s.part.take(it, s.session)
 	if err != nil {
 		return false, err
@@ -269,7 +275,7 @@ func (s *partSink) event(it *item) (done bool, err error) {
 			return false, err
 		}
 	}
-	return s.part.ended, nil
+	return s.part.ended && (s.part.finished || !s.part.reopens), nil
 }
 
 // flush implements sink.
@@ -329,7 +335,9 @@ type begun struct {
 	run string
 	// after is a seq before the run's first event.
 	after uint64
-	// command is set if its outcome is not known yet.
+	// seq is the event that says so, 0 if command is set: its outcome is then not
+	// known yet.
+	seq     uint64
 	command string
 }
 
@@ -351,7 +359,7 @@ func (a *API) begin(ctx context.Context, q runRequest) (begun, error) {
 	case err != nil:
 		return begun{}, err
 	default:
-		b.run = ans.Run
+		b.run, b.seq = ans.Run, ans.Seq
 	}
 	if b.run != run || q.key != "" || b.command != "" {
 		b.after = 0 // it may have begun before this request
