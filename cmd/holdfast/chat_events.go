@@ -69,8 +69,9 @@ func (ch *chat) take(e chatEntry) error {
 	case *holdfast.AuthorizationRequiredEvent:
 		ch.authorization(ev)
 	case *holdfast.ElicitationRequestEvent:
-		ch.endText()
-		ch.paragraph("? "+ev.Message, "33", "")
+		ch.addForm(formOf(ev))
+	case *holdfast.ElicitationAnsweredEvent:
+		ch.dropForm(ev.ID)
 	case *holdfast.ModelCallVoidedEvent:
 		ch.partial, ch.flushed, ch.writing = "", 0, ""
 		ch.md = markdown{}
@@ -115,7 +116,7 @@ func (ch *chat) runFinished(ev *holdfast.RunFinishedEvent) {
 	if ev.Run != "" && ev.Run != ch.run {
 		return
 	}
-	ch.running, ch.writing, ch.limit, ch.pending = false, "", nil, nil
+	ch.running, ch.writing, ch.limit, ch.pending, ch.forms = false, "", nil, nil, nil
 	if ev.Reason != "stop" {
 		ch.add(ch.style.dim("(the run ended: " + ev.Reason + ")"))
 	}

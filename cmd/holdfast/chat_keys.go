@@ -72,6 +72,8 @@ func (ch *chat) answer(ctx context.Context, k key) bool {
 			return false
 		}
 		ch.decide(ctx, p, d)
+	case len(ch.forms) > 0:
+		return false // it is written
 	case ch.limit != nil:
 		run := ch.run
 		switch choice {
@@ -135,8 +137,12 @@ func (ch *chat) cancel(ctx context.Context) {
 
 // enter sends what was written, or does it.
 func (ch *chat) enter(ctx context.Context) {
-	text := strings.TrimSpace(ch.editor.take())
+	written := ch.editor.take()
+	text := strings.TrimSpace(written)
+	command := strings.HasPrefix(text, "/") && text != "/decline" && text != "/dismiss"
 	switch {
+	case len(ch.forms) > 0 && len(ch.pending) == 0 && !command:
+		ch.fill(ctx, written)
 	case text == "":
 	case strings.HasPrefix(text, "//"):
 		ch.send(ctx, text[1:], "")

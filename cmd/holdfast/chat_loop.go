@@ -51,6 +51,7 @@ type chat struct {
 	pending   []*holdfast.ToolCallConfirmationEvent
 	limit     *holdfast.MaxIterationsReachedEvent
 	auth      *holdfast.AuthorizationRequiredEvent
+	forms     []*form  // questions that wait, the oldest first
 	queue     []string // what was sent and is not in the log yet
 	title     string
 	tokens    int64
@@ -123,6 +124,9 @@ func (ch *chat) open(ctx context.Context) error {
 		ev := &holdfast.ToolCallConfirmationEvent{ToolCall: p.ToolCall, Reason: p.Reason, ExpiresAt: p.ExpiresAt}
 		ch.pending = append(ch.pending, ev)
 	}
+	for _, q := range doc.Questions {
+		ch.addForm(newForm(q.ID, q.Message, q.URL, q.ServerURL, q.Schema))
+	}
 	return nil
 }
 
@@ -164,7 +168,7 @@ func (ch *chat) adopt(doc *client.Document) {
 	ch.agent = cmp.Or(ch.agent, doc.Agent)
 	ch.run, ch.running, ch.began = doc.Run, doc.Run != "", time.Now()
 	ch.cost, ch.tokens = doc.Cost, doc.InputTokens+doc.OutputTokens
-	ch.pending, ch.limit, ch.auth, ch.tools, ch.queue, ch.partial, ch.flushed, ch.speaker = nil, nil, nil, nil, nil, "", 0, ""
+	ch.forms, ch.pending, ch.limit, ch.auth, ch.tools, ch.queue, ch.partial, ch.flushed, ch.speaker = nil, nil, nil, nil, nil, nil, "", 0, ""
 	ch.paragraph(fmt.Sprintf("holdfast · %s · %s · session %s · /help", strings.TrimSuffix(ch.agent, ".yaml"), ch.where, doc.ID), lookDim, "")
 }
 
@@ -267,7 +271,7 @@ func (ch *chat) fail(err error) {
 	err, _ = explain(err)
 	ch.endText()
 	for line := range strings.SplitSeq(clean(err.Error()), "\n") {
-		ch.add(ch.style.red("✗ " + line))
+		ch.paragraph("✗ "+line, "31", "")
 	}
 }
 

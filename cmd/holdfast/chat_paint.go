@@ -68,6 +68,9 @@ func (ch *chat) question() []string {
 			lines = append(lines[:5], "  … (v shows it whole)")
 		}
 		return append(lines, ch.fold("  "+key("y", "yes")+key("a", "all in this session")+key("n", "no")+key("v", "view")+more))
+	case len(ch.forms) > 0 && !ch.forms[0].sent:
+		lines := wrap([]span{{"? " + ch.forms[0].ask(), "33"}}, ch.columns(), "  ", ch.style.on)
+		return append(lines, ch.fold("  "+key("/decline", "says no")+key("/dismiss", "gives no answer")))
 	case ch.limit != nil:
 		return []string{
 			ch.fold(ch.style.yellow(fmt.Sprintf("? the run has made its %d model calls. Go on?", ch.limit.MaxIterations))),
@@ -126,7 +129,7 @@ func (ch *chat) state() string {
 		return ch.fold(ch.style.yellow(ch.notice))
 	}
 	var parts []string
-	if ch.running && len(ch.pending) == 0 && ch.limit == nil && ch.auth == nil {
+	if ch.running && len(ch.pending) == 0 && len(ch.forms) == 0 && ch.limit == nil && ch.auth == nil {
 		parts = append(parts, fmt.Sprintf("%s %ds, Esc stops it", spinner[ch.frame%len(spinner)], int(time.Since(ch.began).Seconds())))
 	}
 	if ch.title != "" {

@@ -102,7 +102,7 @@ func rootCommand() *cobra.Command {
 		}
 	}
 	group("use", chatCommand(), runCommand(), devCommand(), agentCommand())
-	group("sessions", sessionsCommand(), tailCommand(), replayCommand(), forkCommand(), exportCommand(), importCommand(), approveCommand(), rejectCommand(), cancelCommand())
+	group("sessions", sessionsCommand(), tailCommand(), replayCommand(), forkCommand(), exportCommand(), importCommand(), approveCommand(), rejectCommand(), cancelCommand(), usageCommand())
 	group("operate", contextCommand(), verifyCommand(), migrateCommand(), vaultCommand(), healthcheckCommand(), versionCommand())
 	return root
 }

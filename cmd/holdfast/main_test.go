@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 		code := 1
 		err = app.Run(context.Background(), cfg, app.Roles{API: true, Worker: true, Recorder: true}, app.Options{
 			Name: "cli-test", Logger: slog.New(slog.DiscardHandler), DrainGrace: time.Second,
-			Agents: map[string][]byte{"slow.yaml": []byte(slowAgent), "markdown.yaml": []byte(markdownAgent)},
+			Agents: map[string][]byte{"slow.yaml": []byte(slowAgent), "markdown.yaml": []byte(markdownAgent), "ask.yaml": []byte(askAgent)},
 			Ready:  func(addr string) { serverURL = "http://" + addr },
 			Use: func(context.Context, *app.Program) error {
 				code = m.Run()
@@ -138,6 +138,13 @@ func TestExitCodes(t *testing.T) {
 		says string // on standard error
 	}{
 		{"sessions ls --json", 0, ""},
+		{"sessions ls --search nothing-is-called-so", 0, "no session is like that"},
+		{"sessions ls --status asleep", exitFailed, "status"},
+		{"sessions ls --agent demo --status idle --metadata a=b", 0, ""},
+		{"usage", 0, ""},
+		{"usage --by session,model --session " + id + " --json", 0, ""},
+		{"usage --by hour", exitFailed, "hour"},
+		{"usage --from yesterday", exitUsage, "2026-11-22"},
 		{"sessions show " + id, 0, ""},
 		{"sessions show " + id + " --at 1", 0, ""},
 		{"sessions show", exitUsage, "usage: holdfast sessions show"},

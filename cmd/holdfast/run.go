@@ -28,8 +28,8 @@ run and ends; without, it reads a prompt from each line of standard input. It
 streams the answer and asks before a tool changes something.
 
 The name of a built-in agent ("demo") does instead of a file. Exit codes: 0 the
-run came to its end, 1 it failed, 2 the command line is wrong, 3 a tool call
-needed an approval and nobody could be asked, 130 interrupted.`,
+run came to its end, 1 it failed, 2 the command line is wrong, 3 an approval, an
+answer or an authorization was needed and nobody could be asked, 130 interrupted.`,
 		Args: rangeArgs(1, 2),
 	}
 	data := c.Flags().String("data", "", "folder of the data; with one, sessions are kept (default: a new one, removed at the end)")
@@ -162,15 +162,22 @@ func (r *runner) follow(ctx context.Context, s client.Settled) error {
 		}
 		switch ev := entry.Event.(type) {
 		case *holdfast.ToolCallConfirmationEvent:
-			if err := r.decide(ctx, ev); err != nil {
-				if ctx.Err() != nil {
-					return r.interrupt(s.Run)
-				}
-				if e := (*exitError)(nil); errors.As(err, &e) && e.code == exitRejected {
-					failure = err
-					continue
-				}
+			if failed, err := r.orInterrupt(ctx, s.Run, r.decide(ctx, ev)); err != nil {
 				return err
+			} else if failed != nil {
+				failure = failed
+			}
+		case *holdfast.ElicitationRequestEvent:
+			if failed, err := r.orInterrupt(ctx, s.Run, r.input(ctx, ev)); err != nil {
+				return err
+			} else if failed != nil {
+				failure = failed
+			}
+		case *holdfast.AuthorizationRequiredEvent:
+			if failed, err := r.orInterrupt(ctx, s.Run, r.authorization(ctx, ev)); err != nil {
+				return err
+			} else if failed != nil {
+				failure = failed
 			}
 		case *holdfast.MaxIterationsReachedEvent:
 			if err := r.client.ResumeSession(ctx, r.session, client.ResumeTypeReject); err != nil {
@@ -203,6 +210,37 @@ func (r *runner) follow(ctx context.Context, s client.Settled) error {
 		return r.interrupt(s.Run)
 	}
 	return errors.New("the stream ended before the run did")
+}
+
+// orInterrupt sorts the error of an answer: that nobody could be asked fails the
+// run in the end, an interrupt cancels it, everything else ends the following.
+func (r *runner) orInterrupt(ctx context.Context, run string, err error) (failed, end error) {
+	if err != nil && ctx.Err() != nil {
+		return nil, r.interrupt(run)
+	}
+	if e := (*exitError)(nil); errors.As(err, &e) && e.code == exitRejected {
+		return err, nil
+	}
+	return nil, err
+}
+
+// authorization shows where the user authorizes. The run goes on by itself when he
+// has.
+func (r *runner) authorization(ctx context.Context, ev *holdfast.AuthorizationRequiredEvent) error {
+	if ev.Confirmation != "pending" {
+		r.note("%s", r.style.dim(clean(ev.ServerURL)+": authorization "+clean(ev.Confirmation)))
+		return nil
+	}
+	if !r.tty {
+		_, err := r.client.DecideAuthorization(ctx, r.session, ev.FlowID, false)
+		if err != nil && holdfast.CodeOf(err) != holdfast.CodeConflict {
+			return err
+		}
+		return &exitError{exitRejected, fmt.Errorf("%s wants an authorization and nobody can be asked", ev.ServerURL)}
+	}
+	r.note("%s", r.style.yellow(clean(ev.ServerURL)+" wants your authorization"))
+	r.note("open this link in a browser; the run goes on by itself: %s", clean(ev.AuthorizationURL))
+	return nil
 }
 
 // interrupt cancels the run on the first Ctrl-C: a second one is never needed.

@@ -23,10 +23,18 @@ func sessionsList() *cobra.Command {
 	var t target
 	var asJSON bool
 	var most int
-	c := &cobra.Command{Use: "ls", Short: "List sessions, newest first", Args: exactArgs(0)}
+	var f client.SessionFilter
+	c := &cobra.Command{
+		Use: "ls", Short: "List sessions, newest first", Args: exactArgs(0),
+		Long: "List sessions, newest first: all, or those that everything that is given selects.",
+	}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
 	c.Flags().IntVarP(&most, "number", "n", 50, "the most sessions to list, 0 for all")
+	c.Flags().StringVarP(&f.Text, "search", "q", "", "text in the title, the id or a value of the metadata")
+	c.Flags().StringVar(&f.Status, "status", "", "idle, queued, running or waiting")
+	c.Flags().StringVar(&f.Agent, "agent", "", "agent file of the newest run")
+	c.Flags().StringToStringVar(&f.Metadata, "metadata", nil, "KEY=VALUE that the metadata must have; may be given more than once")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cl, err := t.client()
 		if err != nil {
@@ -37,7 +45,7 @@ func sessionsList() *cobra.Command {
 			page = min(most, page)
 		}
 		list := []client.Session{}
-		for s, err := range cl.Sessions(c.Context(), page) {
+		for s, err := range cl.SearchSessions(c.Context(), f, page) {
 			if err != nil {
 				return err
 			}
@@ -49,6 +57,10 @@ func sessionsList() *cobra.Command {
 			return printJSON(c, list)
 		}
 		if len(list) == 0 {
+			if f.Text != "" || f.Status != "" || f.Agent != "" || len(f.Metadata) > 0 {
+				fmt.Fprintln(c.ErrOrStderr(), "no session is like that")
+				return nil
+			}
 			fmt.Fprintln(c.ErrOrStderr(), "no sessions yet; begin one: holdfast chat")
 			return nil
 		}
