@@ -137,13 +137,13 @@ func TestConformanceApart(t *testing.T) {
 		d.parked = d.kill
 		results := map[string]result{}
 		d.run(t, results, false)
-		report.add(t, "Worker killed", d.product, results)
+		report.add(t, workerKilled, d.product, results)
 	})
 	t.Run("five answers", func(t *testing.T) {
 		d := apart(t)
 		d.deliver, d.times = d.callbacks, 5
 		results := map[string]result{}
 		t.Run("scenarios", func(t *testing.T) { d.run(t, results, true) })
-		report.add(t, "Five answers", d.product, results)
+		report.add(t, fiveAnswers, d.product, results)
 	})
 }

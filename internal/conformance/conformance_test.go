@@ -18,7 +18,7 @@ func TestConformance(t *testing.T) {
 	results := map[string]result{}
 	t.Run("scenarios", func(t *testing.T) { p.run(t, results, true) })
 	if *everything {
-		report.add(t, "One process", p, results)
+		report.add(t, oneProcess, p, results)
 	}
 }
 

@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,13 @@ func (r *reporter) add(t *testing.T, name string, p *product, results map[string
 	r.runs = append(r.runs, deploymentRun{name, results, p.flows.Load(), p.kills.Load(), p.answers.Load()})
 }
 
+// The deployments.
+const (
+	oneProcess   = "One process"
+	workerKilled = "Worker killed"
+	fiveAnswers  = "Five answers"
+)
+
 // groups are the lines of the summary.
 var groups = []struct {
 	title string
@@ -46,6 +54,8 @@ var groups = []struct {
 
 // write makes the page.
 func (r *reporter) write(path string) error {
+	order := []string{oneProcess, workerKilled, fiveAnswers}
+	slices.SortFunc(r.runs, func(a, b deploymentRun) int { return slices.Index(order, a.name) - slices.Index(order, b.name) })
 	var b strings.Builder
 	b.WriteString(head)
 	cells := func(first string, cell func(deploymentRun) string) {

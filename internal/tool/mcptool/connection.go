@@ -32,6 +32,9 @@ const (
 	// maxHeld is how long the older transport may wait for an answer: calls end
 	// earlier by themselves, but for the time that a user takes to answer.
 	maxHeld = 30 * 24 * time.Hour
+	// maxListen is how long after the handshake a call waits for the stream in which
+	// the server may ask the user.
+	maxListen = time.Second
 	// closeGrace is how long Close waits until servers know what was canceled.
 	closeGrace = time.Second
 )
@@ -59,8 +62,13 @@ type connection struct {
 	progress map[string]*progress
 	askers   []*asker // of the calls under way
 
-	answering  slots
-	asking     slots         // questions that the user is asked
+	answering slots
+	asking    slots // questions that the user is asked
+	// listening closes listens when the stream for what belongs to no call is open, or
+	// the server has none. Until then a server may lose its questions.
+	listening func()
+	listens   chan struct{}
+
 	httpClient *http.Client  // nil for a command
 	endpoint   func() string // where answers to the server go
 	watcher    sync.WaitGroup
@@ -80,6 +88,8 @@ func newConnection(name string, onChanged func()) *connection {
 		progress:  make(map[string]*progress),
 		answering: make(slots, maxAnswering), asking: make(slots, maxQuestions),
 	}
+	c.listens = make(chan struct{})
+	c.listening = sync.OnceFunc(func() { close(c.listens) })
 	c.life, c.end = context.WithCancelCause(context.Background())
 	return c
 }
@@ -135,6 +145,12 @@ func (t *Toolset) connect(ctx context.Context) (_ *connection, err error) {
 	}
 	c.instructions = tool.BoundTo(info.Instructions, maxInstructions)
 	modern := mcp.IsModernProtocol(c.client.ProtocolVersion())
+	if modern || !c.tap.byStream {
+		c.listening()
+	} else {
+		// A server may hold back the header of that stream until it has something to say.
+		time.AfterFunc(maxListen, c.listening)
+	}
 	c.excludes = modern && c.tap.byStream
 	if modern && info.Capabilities.Tools != nil && info.Capabilities.Tools.ListChanged {
 		// In the newest protocol changes have to be asked for.
@@ -190,6 +206,7 @@ func (t *Toolset) dial(c *connection) (transport.Interface, error) {
 		onRequest: c.answer,
 		onStale:   func() { c.stale.Store(true) },
 		onListen:  t.markStale,
+		onGet:     c.listening,
 		onDenied:  c.deny,
 		denied: func() error {
 			if f := c.denied.Load(); f != nil {
@@ -389,6 +406,12 @@ func (c *connection) call(ctx context.Context, name string, call tool.Call, a *a
 	req.Params.Meta = &mcp.Meta{ProgressToken: token, AdditionalFields: map[string]any{}}
 	if call.IdempotencyKey != "" {
 		req.Params.Meta.AdditionalFields[KeyMeta] = call.IdempotencyKey
+	}
+	if a != nil {
+		select {
+		case <-c.listens:
+		case <-ctx.Done(): // the call says so
+		}
 	}
 	defer c.offer(a)()
 	ctx, seen := withCapture(ctx)

@@ -152,3 +152,51 @@ func TestInputRefused(t *testing.T) {
 		wantError(t, call(t, remote(t, serve(t, &inputs{asks: []string{ask}}).URL, mcptool.TransportStreamable, mcptool.Options{}), tool.Call{Name: "t"}), want, "not finished")
 	}
 }
+
+// TestElicitWaitsForStream: a server of the older protocol asks in a stream that
+// belongs to no call, and what it says before that is open is lost; so no call is made
+// before.
+func TestElicitWaitsForStream(t *testing.T) {
+	var mu sync.Mutex
+	open := false
+	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			select {
+			case <-time.After(200 * time.Millisecond): // longer than all requests before the call take
+			case <-r.Context().Done():
+				return
+			}
+			mu.Lock()
+			open = true
+			mu.Unlock()
+			w.Header().Set("Content-Type", "text/event-stream")
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+			return
+		}
+		var m struct {
+			ID     json.RawMessage `json:"id"`
+			Method string          `json:"method"`
+		}
+		if r.Method != http.MethodPost || json.NewDecoder(r.Body).Decode(&m) != nil || len(m.ID) == 0 {
+			w.WriteHeader(http.StatusAccepted)
+			return
+		}
+		result := `{}`
+		switch m.Method {
+		case "initialize":
+			w.Header().Set("Mcp-Session-Id", "s1")
+			result = `{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"a","version":"1"}}`
+		case "tools/list":
+			result = `{"tools":[{"name":"t"}]}`
+		case "tools/call":
+			mu.Lock()
+			result = fmt.Sprintf(`{"content":[{"type":"text","text":"open: %v"}]}`, open)
+			mu.Unlock()
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":%s}`, m.ID, result)
+	}))
+	elicit := func(context.Context, tool.InputRequest) (tool.InputAnswer, error) { return tool.InputAnswer{}, nil }
+	wantOutput(t, remote(t, s.URL, mcptool.TransportStreamable, mcptool.Options{}), tool.Call{Name: "t", Elicit: elicit}, "open: true")
+}

@@ -30,6 +30,8 @@ type guard struct {
 	onRequest func(ctx context.Context, raw []byte) error
 	// onStale is called when the server does not know the session of a request.
 	onStale func()
+	// onGet is called when a GET, by which streams are opened, was answered or failed.
+	onGet func()
 	// onListen is called when a stream opens in which the server tells of changes:
 	// those from before it may have been missed.
 	onListen func()
@@ -45,6 +47,11 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("the server points to another origin, %s://%s, which is refused", req.URL.Scheme, req.URL.Host)
 	}
 	if req.Method == http.MethodGet {
+		defer func() {
+			if req.Context().Err() == nil { // a new session begins with a new GET
+				g.onGet()
+			}
+		}()
 		if err := g.denied(); err != nil {
 			return nil, err
 		}
