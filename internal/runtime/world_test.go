@@ -44,6 +44,8 @@ type world struct {
 	frames atomic.Int64 // that workers have appended
 	// repeats counts the calls with an unknown outcome that the user had repeated.
 	repeats atomic.Int64
+	// authorizer is that of workers, nil for none.
+	authorizer runtime.Authorizer
 }
 
 func newWorld(t *testing.T, agentFile string) *world {
@@ -157,7 +159,7 @@ func (w *world) start(frames int, before bool) (dead <-chan struct{}, stop func(
 	m := &mortalBus{Bus: bus, w: w, before: before, dead: make(chan struct{}), die: func() { nc.Close(); cancel() }}
 	m.left.Store(int64(frames))
 	engine := runtime.NewEngine(runtime.Config{
-		Reader: &events.Reader{Bus: m, Store: w.store}, Agents: w.agents, Snapshots: w.store, Logger: w.log, SnapshotEvery: 10,
+		Reader: &events.Reader{Bus: m, Store: w.store}, Agents: w.agents, Snapshots: w.store, Logger: w.log, SnapshotEvery: 10, Authorizer: w.authorizer,
 	})
 	wk := worker.New(m, m, w.store, engine, worker.Config{Logger: w.log, DrainGrace: 100 * time.Millisecond})
 	done := make(chan struct{})
@@ -353,6 +355,8 @@ type effects struct {
 	keys map[string]string
 	// reached receives when the tool gate is called; it returns when open does.
 	reached, open chan struct{}
+	// locked, if not nil, is the error of put_holding.
+	locked error
 }
 
 func (e *effects) Name() string         { return "effects" }
@@ -419,6 +423,9 @@ func (e *effects) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		}
 		asked = string(c.Continuation) + c.Input["really"].Action
 	case "put_holding":
+		if e.locked != nil {
+			return tool.Result{}, e.locked
+		}
 		answer, err := c.Elicit(ctx, tool.InputRequest{Message: "May I?", Schema: json.RawMessage(`{"type":"object"}`)})
 		if err != nil {
 			return tool.Result{}, err
