@@ -149,7 +149,7 @@ func TestEventsGoOn(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch calls.Add(1) {
 		case 1:
-			stream(w, ": hello\n\n"+event(1)+event(2)) // and the end
+			stream(w, ": hello\n\nevent: position\ndata: {\"type\":\"stream_position\",\"head\":2}\n\n"+event(1)+event(2)) // and the end
 		case 2:
 			stream(w, event(2)+event(3)+"id: 4\ndata: {\"type\":")
 		case 3:

@@ -24,6 +24,7 @@ type sseReader struct {
 	r    *bufio.Reader
 	line []byte
 	data []byte
+	name string // of the event that next returned, "" for none
 }
 
 func newSSEReader(r io.Reader) *sseReader {
@@ -36,6 +37,7 @@ func newSSEReader(r io.Reader) *sseReader {
 // ended by an empty line is dropped.
 func (s *sseReader) next(beat func()) (seq uint64, data []byte, err error) {
 	s.data = s.data[:0]
+	s.name = ""
 	hasData := false
 	for {
 		line, err := s.readLine()
@@ -47,7 +49,7 @@ func (s *sseReader) next(beat func()) (seq uint64, data []byte, err error) {
 			if hasData {
 				return seq, s.data, nil
 			}
-			seq = 0
+			seq, s.name = 0, ""
 			continue
 		}
 		field, value, _ := bytes.Cut(line, []byte{':'})
@@ -62,6 +64,8 @@ func (s *sseReader) next(beat func()) (seq uint64, data []byte, err error) {
 				return 0, nil, errEventTooLong
 			}
 			s.data = append(s.data, value...)
+		case "event":
+			s.name = string(value)
 		case "id":
 			if seq, err = strconv.ParseUint(string(value), 10, 64); err != nil {
 				return 0, nil, fmt.Errorf("%w: an id is not a number: %q", errFormat, value)

@@ -199,6 +199,9 @@ func (c *Client) connection(ctx context.Context, session string, live bool, at *
 		if err != nil {
 			return false, c.lost(ctx, err)
 		}
+		if r.name != "" && r.name != "message" {
+			continue // no event of the log: the server says something about the stream
+		}
 		e, err := decodeEntry(data)
 		if err != nil {
 			return false, err

@@ -105,11 +105,7 @@ func (a *API) ensure(ctx context.Context, ref holdfast.SessionRef) error {
 // list returns a page of the tenant's sessions, newest first, and what this
 // process did to them in the last moments included.
 func (a *API) list(ctx context.Context, tenantID string, p events.Page) ([]events.SessionInfo, error) {
-	if a.cfg.Fresh != nil {
-		fctx, cancel := context.WithTimeout(ctx, freshTimeout)
-		a.cfg.Fresh(fctx)
-		cancel()
-	}
+	a.fresh(ctx)
 	rows, err := a.cfg.Store.Sessions(ctx, tenantID, p)
 	if err != nil {
 		return nil, unavailable(fmt.Errorf("list sessions of %s: %w", tenantID, err))
@@ -119,6 +115,15 @@ func (a *API) list(ctx context.Context, tenantID string, p events.Page) ([]event
 		return slices.DeleteFunc(rows, func(s events.SessionInfo) bool { return a.recent.gone(s.Session) }), nil
 	}
 	return a.recent.merge(tenantID, rows, p, func(ref holdfast.SessionRef) bool { return a.exists(ctx, ref) == nil }), nil
+}
+
+// fresh gives a store that is behind a moment to come up.
+func (a *API) fresh(ctx context.Context) {
+	if a.cfg.Fresh != nil {
+		ctx, cancel := context.WithTimeout(ctx, freshTimeout)
+		defer cancel()
+		a.cfg.Fresh(ctx)
+	}
 }
 
 // recent remembers the sessions that this process created and deleted and that

@@ -108,7 +108,7 @@ func replayParams(param func(name, in, doc string, s *huma.Schema) *huma.Param) 
 		param("limit", "query", "The stream ends after so many events, 1 to 100000: with after, a log can be read step by step.", num),
 		param("pace", "query", "original plays the events with the pauses that there were, 2x twice as fast, 0.5x half as fast (0.001x to 1000x). Default: as fast as it goes.", str),
 		param("max_gap", "query", "The longest pause with pace, such as 2s: a night in which a session waited for somebody need not be waited for again.", str),
-		param("position", "query", "true begins the stream with an object of type stream_position, as the server-sent event named position, that says how far the session is (seq) and where the stream begins (after). It is no event of the log. The header Holdfast-Seq says the same on every stream.", boolean),
+		param("position", "query", "true begins the stream with an object of type stream_position, as the server-sent event named position, that says how far the session is (seq) and where the stream begins (after). It is no event of the log. It is not sent unasked, since clients that know nothing of it take every line for an event. The header Holdfast-Seq says the same on every stream, before its first byte.", boolean),
 	}
 }
 

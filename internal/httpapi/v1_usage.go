@@ -80,6 +80,7 @@ func (a *API) getUsage(ctx context.Context, in *struct {
 			return nil, a.respond(ctx, err)
 		}
 	}
+	a.fresh(ctx)
 	rows, err := a.cfg.Usage.Usage(ctx, q)
 	if err != nil {
 		return nil, a.respond(ctx, unavailable(err))

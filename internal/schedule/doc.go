@@ -1,5 +1,5 @@
 // Package schedule brings about what is to happen at a time: timers that
-// sessions have set fire as commands, and schedules of tenants start runs.
+// sessions have set fire as commands.
 //
 // Nothing is kept in memory. What is due is found in the store, which has the
 // timers as a projection of the log, and sent as a command whose id is derived
