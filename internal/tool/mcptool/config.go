@@ -34,6 +34,13 @@
 // links and blobs leave a line that names them in the output and go whole to
 // Meta: {"content": […], "structuredContent": …}.
 //
+// # Prompts and resources
+//
+// A server that declares them gets tools that list and read them, read-only:
+// list_prompts_of_NAME, get_prompt_of_NAME, list_resources_of_NAME,
+// list_resource_templates_of_NAME, read_resource_of_NAME. A filter names them so or by
+// the request (prompts/list, resources/read, …).
+//
 // # Revisions
 //
 // MCP 2024-11-05 to 2026-07-28. The newest (without handshake and sessions) is
@@ -88,7 +95,7 @@ type Config struct {
 	Headers map[string]string
 
 	// Tools are the names, as the server spells them, of the tools that exist for
-	// the agent; none means all. A name that the server does not have is no error.
+	// the agent, and those for prompts and resources; none means all. A name that the server does not have is no error.
 	Tools []string
 	// Instruction replaces what the server says of itself for the system prompt.
 	Instruction string

@@ -49,6 +49,9 @@ type connection struct {
 	end  context.CancelCauseFunc
 
 	instructions string
+	prompts      bool        // it has some
+	resources    bool        // it has some
+	toolless     bool        // it declares that it has no tools
 	excludes     bool        // the client's list leaves tools out that must not be used
 	stale        atomic.Bool // the server does not know the session any more
 	deaf         atomic.Bool // it does not tell of changed tools any more
@@ -144,6 +147,9 @@ func (t *Toolset) connect(ctx context.Context) (_ *connection, err error) {
 		return nil, err
 	}
 	c.instructions = tool.BoundTo(info.Instructions, maxInstructions)
+	c.prompts, c.resources = info.Capabilities.Prompts != nil, info.Capabilities.Resources != nil
+	// Who declares nothing at all is asked: some old servers have tools all the same.
+	c.toolless = info.Capabilities.Tools == nil && (c.prompts || c.resources)
 	modern := mcp.IsModernProtocol(c.client.ProtocolVersion())
 	if modern || !c.tap.byStream {
 		c.listening()
@@ -346,6 +352,9 @@ func (c *connection) watch(emit func(string)) (token string, end func()) {
 // does not tell of changes by itself.
 func (c *connection) list(ctx context.Context, maxAge time.Duration) (all []listed, age time.Duration, _ error) {
 	age = maxAge
+	if c.toolless {
+		return nil, age, nil
+	}
 	var req mcp.ListToolsRequest
 	for range maxPages {
 		pageCtx, seen := withCapture(ctx)
@@ -393,7 +402,10 @@ func containsTool(tools []mcp.Tool, name string) bool {
 
 // call runs a tool. What the server answered is in the capture, also when the
 // error is not nil.
-func (c *connection) call(ctx context.Context, name string, call tool.Call, a *asker, again *resumption) (*capture, error) {
+func (c *connection) call(ctx context.Context, r remote, call tool.Call, a *asker, again *resumption) (*capture, error) {
+	if r.method != "" {
+		return c.consult(ctx, r.method, call, a, again)
+	}
 	emit := call.Progress
 	if emit == nil {
 		emit = func(string) {}
@@ -401,7 +413,7 @@ func (c *connection) call(ctx context.Context, name string, call tool.Call, a *a
 	token, end := c.watch(emit)
 	defer end()
 	var req mcp.CallToolRequest
-	req.Params.Name = name
+	req.Params.Name = r.name
 	req.Params.Arguments = json.RawMessage(call.Arguments)
 	req.Params.Meta = &mcp.Meta{ProgressToken: token, AdditionalFields: map[string]any{}}
 	if call.IdempotencyKey != "" {

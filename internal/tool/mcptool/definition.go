@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/mark3labs/mcp-go/mcp"
+
 	"github.com/holdfast-run/holdfast/internal/tool"
 )
 
@@ -15,10 +17,12 @@ const (
 	maxPages = 100
 )
 
-// remote is a tool of the server: how the server calls it, and how we do.
+// remote is a tool of the server: how the server calls it, and how we do. Those of
+// ours for its prompts and resources have the request that they make as the method.
 type remote struct {
-	name string
-	def  tool.Definition
+	name   string
+	method mcp.MCPMethod
+	def    tool.Definition
 }
 
 // listed is a tool as it stands in a tools/list result. The schema stays what

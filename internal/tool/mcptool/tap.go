@@ -111,7 +111,7 @@ func (t *tap) SendRequest(ctx context.Context, req transport.JSONRPCRequest) (*t
 	if t.refused != nil && mcp.MCPMethod(req.Method) == mcp.MethodInitialize {
 		return nil, t.refused
 	}
-	if c.resume != nil && mcp.MCPMethod(req.Method) == mcp.MethodToolsCall {
+	if c.resume != nil { // a capture with one is of a single request
 		var err error
 		if req.Params, err = c.resume.into(req.Params); err != nil {
 			return nil, err
@@ -153,6 +153,10 @@ func (t *tap) SendRequest(ctx context.Context, req transport.JSONRPCRequest) (*t
 	case mcp.MethodToolsCall:
 		// A result that asks for input too: the client would ask by itself.
 		seen.Result = json.RawMessage(`{"content":[]}`)
+	default:
+		if empty := emptyResult(mcp.MCPMethod(req.Method)); empty != nil {
+			seen.Result = empty
+		}
 	}
 	return &seen, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -131,11 +132,11 @@ func (t *Toolset) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	if err := json.Unmarshal([]byte(c.Arguments), &object); err != nil || object == nil {
 		return tool.ErrorResult(fmt.Sprintf("The arguments of %s are no JSON object.", c.Name)), nil
 	}
-	name, err := t.resolve(ctx, c.Name)
+	target, ok, err := t.resolve(ctx, c.Name)
 	if err != nil {
 		return t.explain(ctx, err)
 	}
-	if name == "" {
+	if !ok {
 		return tool.ErrorResult(fmt.Sprintf("There is no tool %q in the toolset %q.", c.Name, t.cfg.Name)), nil
 	}
 	again, err := resume(c)
@@ -148,7 +149,7 @@ func (t *Toolset) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		if err != nil {
 			return t.explain(ctx, err)
 		}
-		res, err := t.callOnce(ctx, conn, name, c, again, retry)
+		res, err := t.callOnce(ctx, conn, target, c, again, retry)
 		var later *laterError
 		if errors.As(err, &later) && shed < maxShed {
 			shed++
@@ -200,7 +201,7 @@ func (*laterError) Error() string { return "the server is busy and asks to be ca
 
 // callOnce makes one attempt on one connection. A session that the server does
 // not know is an error if the caller would retry, else a result.
-func (t *Toolset) callOnce(ctx context.Context, conn *connection, name string, c tool.Call, again *resumption, retry bool) (tool.Result, error) {
+func (t *Toolset) callOnce(ctx context.Context, conn *connection, target remote, c tool.Call, again *resumption, retry bool) (tool.Result, error) {
 	t.calls.RLock()
 	defer t.calls.RUnlock()
 	callCtx, cancel := context.WithCancel(ctx)
@@ -213,7 +214,7 @@ func (t *Toolset) callOnce(ctx context.Context, conn *connection, name string, c
 	if c.Elicit != nil {
 		a = &asker{ctx: callCtx, elicit: c.Elicit, patience: limit, serverURL: t.cfg.URL}
 	}
-	seen, err := conn.call(callCtx, name, c, a, again)
+	seen, err := conn.call(callCtx, target, c, a, again)
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return tool.Result{}, ctx.Err()
@@ -233,6 +234,9 @@ func (t *Toolset) callOnce(ctx context.Context, conn *connection, name string, c
 		return tool.Result{}, &laterError{later}
 	case err == nil:
 		t.succeeded(conn)
+		if target.method != "" {
+			return parseConsulted(target.method, seen.result), nil
+		}
 		return parseResult(seen.result), nil
 	case isAuthorization(err), retry && errors.Is(err, transport.ErrSessionTerminated):
 		return tool.Result{}, err
@@ -286,18 +290,17 @@ func isAuthorization(err error) bool {
 	return err != nil && holdfast.CodeOf(err) == holdfast.CodeUnauthorized
 }
 
-// resolve returns how the server spells a tool, "" if there is none.
-func (t *Toolset) resolve(ctx context.Context, name string) (string, error) {
+// resolve returns the tool of that name, and whether there is one.
+func (t *Toolset) resolve(ctx context.Context, name string) (remote, bool, error) {
 	tools, err := t.list(ctx)
 	if err != nil {
-		return "", err
+		return remote{}, false, err
 	}
-	for _, r := range tools {
-		if r.def.Name == name {
-			return r.name, nil
-		}
+	i := slices.IndexFunc(tools, func(r remote) bool { return r.def.Name == name })
+	if i < 0 {
+		return remote{}, false, nil
 	}
-	return "", nil
+	return tools[i], true, nil
 }
 
 // list returns the tools, asking the server unless they are known and have not
@@ -346,6 +349,7 @@ func (t *Toolset) listOnce(ctx context.Context, conn *connection) ([]remote, err
 		return nil, err
 	}
 	tools := define(all, t.cfg.Tools)
+	tools = append(tools, catalogueTools(t.cfg.Name, conn.prompts, conn.resources, tools, t.cfg.Tools)...)
 	t.mu.Lock()
 	t.tools, t.known, t.goodUntil = tools, true, asked.Add(age)
 	t.mu.Unlock()
