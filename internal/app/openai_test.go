@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +38,28 @@ models:
             say: "%s"
 `
 
+// onceFile is an agent that may ask its model once and would do it twice.
+const onceFile = `version: "2"
+agents:
+  root:
+    model: script
+    description: Stops.
+    instruction: Think.
+    max_iterations: 1
+    toolsets: [{type: think}]
+models:
+  script:
+    provider: scripted
+    model: once
+    provider_opts:
+      script:
+        title: Once
+        turns:
+          - when: { after_tool: think }
+            say: Done.
+          - call: [{name: think, arguments: {thought: "Hm."}}]
+`
+
 func numbered() string {
 	var words []string
 	for i := range 200 {
@@ -52,6 +75,9 @@ func startFacades(t *testing.T) (base string) {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "talker.yaml"), fmt.Appendf(nil, talkerFile, numbered()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "once.yaml"), []byte(onceFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	base, _ = start(t, filepath.Join(t.TempDir(), "data"), "HOLDFAST_AGENTS="+dir, "HOLDFAST_API_KEYS=acme:"+facadeKey+",other:another-key-of-other")
@@ -225,6 +251,27 @@ func TestResponses(t *testing.T) {
 		}
 	})
 
+	t.Run("it waits for what OpenAI has no words for", func(t *testing.T) {
+		r, err := c.Responses.New(ctx, responses.ResponseNewParams{Model: "once", Input: text("think")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ours struct {
+			Needs []struct{ Kind, Path string } `json:"holdfast_needs"`
+		}
+		if err := json.Unmarshal([]byte(r.RawJSON()), &ours); err != nil {
+			t.Fatal(err)
+		}
+		if r.Status != "incomplete" || r.IncompleteDetails.Reason != "max_iterations" || len(ours.Needs) != 1 {
+			t.Fatalf("a run that has used up its model calls: %s", r.RawJSON())
+		}
+		post(t, base+ours.Needs[0].Path, "", http.StatusOK, nil)
+		rest, err := c.Responses.New(ctx, responses.ResponseNewParams{PreviousResponseID: openai.String(r.ID)})
+		if err != nil || rest.Status != "completed" || rest.OutputText() != "Done." || rest.ID == r.ID {
+			t.Errorf("what came after that: %v %s", err, rest.RawJSON())
+		}
+	})
+
 	t.Run("in the background, and canceled", func(t *testing.T) {
 		r, err := c.Responses.New(ctx, responses.ResponseNewParams{Model: "talker", Input: text("count"), Background: openai.Bool(true)})
 		if err != nil {
@@ -275,7 +322,7 @@ func chat(t *testing.T, base string) {
 	ctx := t.Context()
 	c := sdk(base, facadeKey)
 	models, err := c.Models.List(ctx)
-	if err != nil || len(models.Data) != 2 {
+	if err != nil || len(models.Data) != 3 {
 		t.Errorf("models: %v %+v", err, models)
 	}
 	var head *http.Response
