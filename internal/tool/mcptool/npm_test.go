@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/holdfast-run/holdfast/internal/tool"
 	"github.com/holdfast-run/holdfast/internal/tool/mcptool"
@@ -163,6 +164,9 @@ func TestEverythingServer(t *testing.T) {
 				t.Errorf("output %q", res.Output)
 			}
 
+			everythingAsks(t, ts)
+			everythingReads(t, ts)
+
 			// Canceled when the server says that it is at work.
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -179,6 +183,68 @@ func TestEverythingServer(t *testing.T) {
 			}
 			wantOutput(t, ts, tool.Call{Name: "echo", Arguments: `{"message":"still here"}`}, "Echo: still here")
 		})
+	}
+}
+
+// everythingAsks: the server asks the user within a call, and gets the defaults of
+// what the user leaves out.
+func everythingAsks(t *testing.T, ts *mcptool.Toolset) {
+	t.Helper()
+	const name = "trigger-elicitation-request"
+	// It is there once the server knows what the client can do, which is after the
+	// handshake, and the server tells of it.
+	deadline := time.After(20 * time.Second)
+	for {
+		if _, ok := definitions(t, ts)[name]; ok {
+			break
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-deadline:
+			t.Fatal("the server does not offer to ask")
+		}
+	}
+	ask := func(a tool.InputAnswer) (q tool.InputRequest, res tool.Result) {
+		res = call(t, ts, tool.Call{Name: name, Elicit: func(_ context.Context, r tool.InputRequest) (tool.InputAnswer, error) {
+			q = r
+			return a, nil
+		}})
+		return q, res
+	}
+	content := json.RawMessage(`{"name":"Ann","integer":7}`)
+	q, res := ask(tool.InputAnswer{Action: tool.InputAccept, Content: content})
+	if q.Message == "" || tool.CheckSchema(q.Schema) != nil || tool.Validate(q.Schema, content) != nil || tool.Validate(q.Schema, json.RawMessage(`{"name":"Ann","integer":101}`)) == nil {
+		t.Errorf("the question %+v", q)
+	}
+	for _, part := range []string{`"action": "accept"`, `"name": "Ann"`, `"integer": 7`, `"number": 3.14`, `"firstLine": "It was a dark and stormy night."`} {
+		if res.IsError || !strings.Contains(res.Output, part) {
+			t.Errorf("no %s in %s", part, res.Output)
+		}
+	}
+	if _, res := ask(tool.InputAnswer{Action: tool.InputDecline}); res.IsError || !strings.Contains(res.Output, `"action": "decline"`) {
+		t.Errorf("declined: %+v", res)
+	}
+}
+
+// everythingReads: the server's prompts and resources are at hand.
+func everythingReads(t *testing.T, ts *mcptool.Toolset) {
+	t.Helper()
+	if res := call(t, ts, tool.Call{Name: "list_prompts_of_everything"}); !strings.Contains(res.Output, "- args-prompt") {
+		t.Errorf("prompts %+v", res)
+	}
+	if res := call(t, ts, tool.Call{Name: "get_prompt_of_everything", Arguments: `{"name":"args-prompt","arguments":{"city":"Ulm"}}`}); res.IsError || !strings.Contains(res.Output, "Ulm") {
+		t.Errorf("a prompt %+v", res)
+	}
+	list := call(t, ts, tool.Call{Name: "list_resources_of_everything"})
+	_, uri, _ := strings.Cut(list.Output, "- ")
+	uri, _, _ = strings.Cut(uri, " ")
+	if templates := call(t, ts, tool.Call{Name: "list_resource_templates_of_everything"}); !strings.Contains(templates.Output, "demo://resource/dynamic/text/{") {
+		t.Errorf("templates %+v", templates)
+	}
+	for _, uri := range []string{uri, "demo://resource/dynamic/text/1"} {
+		if res := call(t, ts, tool.Call{Name: "read_resource_of_everything", Arguments: fmt.Sprintf(`{"uri":%q}`, uri)}); res.IsError || !strings.Contains(res.Output, "[resource "+uri) {
+			t.Errorf("%s: %.300s", uri, res.Output)
+		}
 	}
 }
 
