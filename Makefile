@@ -45,6 +45,7 @@ build: ## Build the programs into bin/, static
 test: need-cc ## Run all tests, with the race detector
 	CGO_ENABLED=1 go test -race -timeout 14m $$(go list ./... | grep -v '/$(SIM)$$')
 	CGO_ENABLED=1 go test -race -timeout 10m ./$(SIM) -seeds 10
+	$(STATIC) go test -timeout 10m ./internal/runtime -run '^TestScenariosWithCrashes$$'
 	$(STATIC) $(SIMTMP) go test -timeout 10m ./$(SIM) -run '^TestProtocol$$' -seeds 200 & other=$$!; \
 	$(STATIC) $(SIMTMP) go test -timeout 10m ./$(SIM) -run '^TestProtocol$$' -seed 201 -seeds 100 && \
 	$(STATIC) $(SIMTMP) go test -timeout 10m ./$(SIM) -run '^TestDispatch$$' -seeds 50 && wait $$other

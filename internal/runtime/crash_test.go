@@ -37,7 +37,7 @@ func TestScenariosWithCrashes(t *testing.T) {
 					frames = int(clean.frames.Load())
 				})
 				var plays sync.WaitGroup
-				for n := 1; n <= frames; n++ {
+				for n := 1; n <= frames; n += crashEvery {
 					for _, before := range []bool{false, true} {
 						plays.Go(func() {
 							lane := <-lanes
