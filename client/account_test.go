@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -36,6 +37,11 @@ func TestAnswerInput(t *testing.T) {
 	if _, err := c.PutAgentFile(ctx, "asking", []byte(askingAgent)); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // other tests count the agents
+		if err := c.DeleteAgent(context.Background(), "asking.yaml"); err != nil {
+			t.Error(err)
+		}
+	})
 	doc, err := c.CreateSession(ctx, client.NewSession{Agent: "asking"})
 	if err != nil {
 		t.Fatal(err)
