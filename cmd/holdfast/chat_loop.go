@@ -268,7 +268,7 @@ func (ch *chat) orFail(err error) {
 }
 
 func (ch *chat) fail(err error) {
-	err, _ = explain(err)
+	_, err = explain(err)
 	ch.endText()
 	for line := range strings.SplitSeq(clean(err.Error()), "\n") {
 		ch.paragraph("✗ "+line, "31", "")

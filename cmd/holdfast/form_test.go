@@ -148,7 +148,7 @@ func TestRunAsks(t *testing.T) {
 		t.Errorf("%s\n%s", out.String(), errOut.String())
 	}
 	err := lines("", false).once(t.Context(), "book")
-	if _, code := explain(err); err == nil || code != exitRejected || !strings.Contains(err.Error(), "A table?") || !strings.Contains(out.String(), `{"action":"cancel"`) {
+	if code, _ := explain(err); err == nil || code != exitRejected || !strings.Contains(err.Error(), "A table?") || !strings.Contains(out.String(), `{"action":"cancel"`) {
 		t.Errorf("nobody to ask: %v\n%s", err, out.String())
 	}
 }

@@ -74,7 +74,7 @@ func executeOn(ctx context.Context, args []string, in io.Reader, out, errOut io.
 	if err == nil {
 		return 0
 	}
-	err, code := explain(err)
+	code, err := explain(err)
 	if text := err.Error(); text != "" {
 		fmt.Fprintln(errOut, "holdfast: "+text)
 	}
@@ -109,30 +109,30 @@ func rootCommand() *cobra.Command {
 
 // explain adds what to do next to an error, and says which exit code goes with
 // it.
-func explain(err error) (error, int) { //nolint:revive // the error is what is explained
+func explain(err error) (exit int, explained error) {
 	if e := (*exitError)(nil); errors.As(err, &e) {
-		return err, e.code
+		return e.code, err
 	}
 	if strings.HasPrefix(err.Error(), "if any flags in the group") || strings.HasPrefix(err.Error(), "requires at least") {
-		return err, exitUsage // cobra has no type for them
+		return exitUsage, err // cobra has no type for them
 	}
 	var failed *url.Error
 	var answer *client.Error
 	switch {
 	case errors.As(err, &answer) && (answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden):
-		return fmt.Errorf("%w\nthe server wants another key: holdfast context add NAME URL --key-file FILE", err), exitRefused
+		return exitRefused, fmt.Errorf("%w\nthe server wants another key: holdfast context add NAME URL --key-file FILE", err)
 	case errors.As(err, &answer) && answer.Status == http.StatusNotFound:
-		return fmt.Errorf("%w\nsee what there is: holdfast sessions ls, holdfast agent ls", err), exitNotFound
+		return exitNotFound, fmt.Errorf("%w\nsee what there is: holdfast sessions ls, holdfast agent ls", err)
 	case errors.As(err, &answer) && answer.Code == holdfast.CodeUnavailable:
-		return fmt.Errorf("%w\nthe server is there but cannot answer now: try again", err), exitAway
+		return exitAway, fmt.Errorf("%w\nthe server is there but cannot answer now: try again", err)
 	case errors.As(err, &failed):
 		server := "the server"
 		if u, perr := url.Parse(failed.URL); perr == nil {
 			server = u.Scheme + "://" + u.Host
 		}
-		return fmt.Errorf("%s cannot be reached: %w\nstart one: holdfast dev; or name another: --remote URL, holdfast context use NAME", server, failed.Err), exitAway
+		return exitAway, fmt.Errorf("%s cannot be reached: %w\nstart one: holdfast dev; or name another: --remote URL, holdfast context use NAME", server, failed.Err)
 	}
-	return err, exitFailed
+	return exitFailed, err
 }
 
 func versionCommand() *cobra.Command {
