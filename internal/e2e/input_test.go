@@ -160,7 +160,7 @@ models:
 	}
 	c := newCluster(t, setup{
 		workers: 1,
-		env:     []string{"HOLDFAST_MODEL_KEYS_FROM_ENV=true", "SOME_KEY=canary-of-the-key"},
+		env:     []string{"HOLDFAST_MODEL_KEYS_FROM_ENV=true", "SOME_KEY=canary-of-the-key", "HOLDFAST_EGRESS_ALLOW=" + provider.Listener.Addr().String()},
 		files:   map[string]string{"far.yaml": file("SOME_KEY"), "keyless.yaml": file("MISSING_KEY")},
 	})
 	cl := c.client()

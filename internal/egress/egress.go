@@ -141,7 +141,7 @@ func (g *Guard) Check(u *url.URL) error {
 	case g.policy.AllowLoopback && isLoopback(u.Hostname()):
 		return nil
 	}
-	return refuse("the URL must begin with https")
+	return refuse("the URL must begin with https, unless the operator allows " + hostPort(u) + " (HOLDFAST_EGRESS_ALLOW)")
 }
 
 func hostPort(u *url.URL) string {
