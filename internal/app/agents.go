@@ -57,7 +57,13 @@ type agents struct {
 	prices  *catalogue.File
 
 	mu     sync.Mutex // guards models
-	models map[modelOf]model.Model
+	models map[modelOf]builtModel
+}
+
+// builtModel is a model with the time when its key was read.
+type builtModel struct {
+	model.Model
+	at time.Time
 }
 
 // modelOf names a built model. Files with the same text are parsed once for all
@@ -84,25 +90,42 @@ func (a *agents) Parse(name, source string) (*agent.Team, error) {
 // with: refused by name, so that nobody believes they had an effect.
 var notOffered = map[string]string{}
 
-// maxModels bounds the cache of built models.
-const maxModels = 1024
+// maxModels bounds the cache of built models. keyAge is how long one is used
+// before its key is read again: a secret that was replaced or deleted must not go
+// on being used by workers that have seen it.
+const (
+	maxModels = 1024
+	keyAge    = time.Minute
+)
 
 // Model implements [runtime.Agents]. A model holds nothing of a conversation, so
 // one serves all sessions of the same parsed file.
 func (a *agents) Model(_ context.Context, tenant string, _ *agent.Team, m *agent.ModelSettings) (model.Model, runtime.ModelInfo, error) {
+	of := modelOf{tenant, m}
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if built, ok := a.models[modelOf{tenant, m}]; ok {
-		return built, a.modelInfo(built, m), nil
+	was, ok := a.models[of]
+	fresh := ok && (m.NoToken || m.Kind == "scripted" || time.Since(was.at) < keyAge)
+	if ok && !fresh { // one asks, the others do not wait
+		a.models[of] = builtModel{was.Model, time.Now()}
+	}
+	a.mu.Unlock()
+	if fresh {
+		return was.Model, a.modelInfo(was.Model, m), nil
 	}
 	built, err := a.buildModel(tenant, m)
-	if err != nil {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case err != nil && ok && holdfast.CodeOf(err) != holdfast.CodeModelAuth:
+		return was.Model, a.modelInfo(was.Model, m), nil // the vault is away: what was known still counts
+	case err != nil:
+		delete(a.models, of)
 		return nil, runtime.ModelInfo{}, err
 	}
-	if len(a.models) >= maxModels {
+	if !ok && len(a.models) >= maxModels {
 		clear(a.models)
 	}
-	a.models[modelOf{tenant, m}] = built
+	a.models[of] = builtModel{built, time.Now()}
 	return built, a.modelInfo(built, m), nil
 }
 
@@ -216,6 +239,10 @@ func (a *agents) secret(tenant, name string) (string, error) {
 	}
 	if !a.keys {
 		return "", holdfast.Errorf(holdfast.CodeModelAuth, "the secret %s of tenant %q is not known: this deployment does not use keys of the worker's environment (HOLDFAST_MODEL_KEYS_FROM_ENV)", name, tenant)
+	}
+	if a.hosted && strings.HasPrefix(strings.ToUpper(name), "HOLDFAST_") {
+		// Whoever may write an agent file chooses the name, and where the value is sent.
+		return "", holdfast.Errorf(holdfast.CodeModelAuth, "%s belongs to the deployment: agent files get none of its settings", name)
 	}
 	value := os.Getenv(name)
 	if value == "" {

@@ -22,7 +22,6 @@ import (
 	"github.com/holdfast-run/holdfast/internal/egress"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/httpapi"
-	"github.com/holdfast-run/holdfast/internal/model"
 	"github.com/holdfast-run/holdfast/internal/model/catalogue"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
@@ -373,7 +372,7 @@ func (p *program) openAgents() (*agents, error) {
 	return &agents{
 		library: agent.NewLibrary(p.store, source, opt), writer: p.cfg.AgentWriter, base: source, opt: opt, dir: dir, keys: p.cfg.ModelKeysFromEnv.Or(!hosted), hosted: hosted,
 		memory: p.store, auth: p.auth, log: p.log, version: p.o.Version, client: client, outgoing: outgoing, allow: p.cfg.EgressAllow, servers: servers, prices: prices,
-		models: map[modelOf]model.Model{},
+		models: map[modelOf]builtModel{},
 	}, nil
 }
 
