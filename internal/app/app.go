@@ -239,9 +239,9 @@ func (p *program) listen() (string, error) {
 	}
 	p.serve(p.healthHandler(false))
 	srv := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		Handler: timedBodies(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			(*p.front.Load()).ServeHTTP(w, r)
-		}),
+		}), bodyTime),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
