@@ -181,7 +181,7 @@ func (s *State) acceptRun(c events.Command, b events.RunBody, src source) ([]hol
 			return nil, "", holdfast.Errorf(holdfast.CodeConflict, "the session has an active run")
 		}
 	case events.ModeSteer:
-		if s.Run != nil && !s.Run.Canceled && s.Run.Stopped == "" {
+		if s.Run != nil && !s.Run.Canceled && s.Run.Stopped == "" && s.Run.Declined == "" {
 			queued.Mode, queued.Run = events.ModeSteer, s.Run.ID
 		}
 	case events.ModeInterrupt, events.ModeRollback:

@@ -15,6 +15,7 @@ import (
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/tool"
 )
 
@@ -383,8 +384,23 @@ func (d *drive) call(ctx context.Context, set *toolset, c tool.Call) (o done) {
 var errToolTimeout = errors.New("the tool took too long")
 
 // outcome puts the outcome of a call into the log, and the intent of the next
-// one behind it.
+// one behind it. An outcome that does not fit the log is an error of the tool: to
+// give up on the session would make the call again, with the same end.
 func (d *drive) outcome(ctx context.Context, a *agent.Agent, c holdfast.ToolCall, t boxed, o done, next holdfast.Event) error {
+	err := d.putOutcome(ctx, a, c, t, o, next)
+	if !errors.Is(err, events.ErrTooLarge) {
+		return err
+	}
+	evs := []holdfast.Event{response(a.Name, c, "The tool was run, but what it answered is too large for the log.", true, nil)}
+	if next != nil {
+		evs = append(evs, next)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.add(ctx, evs...)
+}
+
+func (d *drive) putOutcome(ctx context.Context, a *agent.Agent, c holdfast.ToolCall, t boxed, o done, next holdfast.Event) error {
 	res := o.result
 	var questions *tool.InputRequired
 	if errors.As(o.err, &questions) {

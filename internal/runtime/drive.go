@@ -137,6 +137,10 @@ func (d *drive) next() (next step, waiting string) {
 		return d.openStream, ""
 	case t.Open != nil:
 		return d.voidCall, ""
+	case s.Run.Failed && len(t.Calls) > 0:
+		return d.answerFailed, ""
+	case s.Run.Failed && len(s.Run.Steer) > 0 && t.Task == nil:
+		return d.steer, "" // it was accepted: the next run answers it
 	case s.Run.Failed:
 		return d.stopThread("error"), ""
 	case s.Compacting != nil:
@@ -405,6 +409,9 @@ func (d *drive) stopThread(reason string) step {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		t := d.s.top()
+		if reason == "stop" && t.Task == nil && len(d.s.Run.Steer) > 0 {
+			return nil // it came since the loop has looked: it goes into this run
+		}
 		evs := []holdfast.Event{&holdfast.StreamStoppedEvent{AgentContext: holdfast.AgentContext{AgentName: t.Agent}, Reason: reason}}
 		if t.Task != nil {
 			parent := d.s.Run.Threads[len(d.s.Run.Threads)-2]
@@ -416,6 +423,19 @@ func (d *drive) stopThread(reason string) step {
 		}
 		return d.add(ctx, evs...)
 	}
+}
+
+// answerFailed answers a call that the failure of its agent left without an
+// answer: no model takes a conversation that has such a call.
+func (d *drive) answerFailed(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.s.top()
+	c, text := t.Calls[0], "The tool call was not made: the agent failed before."
+	if c.Status == CallStarted || c.Status == CallUnknown {
+		text = "Whether this tool call had its effect is not known: the agent failed meanwhile."
+	}
+	return d.add(ctx, response(t.Agent, c.ToolCall, text, true, nil))
 }
 
 // lastWords returns the newest text of an assistant.

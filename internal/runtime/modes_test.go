@@ -31,6 +31,7 @@ models:
           - {when: {equals: one}, say: "I wait.", call: [{name: gate, arguments: {}}]}
           - {when: {contains: loop}, call: [{name: look, arguments: {}}]}
           - {when: {after_tool: look}, call: [{name: look, arguments: {n: "{{.Messages}}"}}]}
+          - {when: {equals: nuls}, call: [{name: flood, arguments: {n: nul}}]}
           - {when: {equals: flood}, call: [{name: flood, arguments: {}}]}
           - {say: "ok, {{.User}}"}
 `

@@ -354,6 +354,8 @@ func (s *State) detach() {
 	}
 	if len(s.Run.Threads) > 0 && (len(s.Run.Threads[0].Calls) > 0 || s.Run.Threads[0].Open != nil) {
 		s.Conversation = s.Conversation[:n:n]
+		// A summary may stand for what has just gone.
+		s.Summarized = min(s.Summarized, n)
 	}
 	s.LastRun, s.Run = s.Run.ID, nil
 	s.Held = nil
@@ -462,7 +464,9 @@ func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
 		s.Run.Failed = false
 	case *holdfast.ErrorEvent:
 		s.Run.Failed = true
-		s.window(t).Overflow = false
+		if w := s.window(t); w.Overflow {
+			w.Overflow, w.Tried = false, false // a summary that failed in this run may come in the next
+		}
 	case *holdfast.AgentSwitchingEvent:
 		if ev.Switching {
 			t.Agent = ev.ToAgent
@@ -483,6 +487,9 @@ func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
 			t.Open.delta(ev.ToolCall)
 		}
 	case *holdfast.ModelCallVoidedEvent:
+		if t.Open == nil {
+			return // only a log that breaks the rules, an imported one, gets here
+		}
 		t.Open = nil
 		t.Iterations--
 		switch ev.Reason {

@@ -15,7 +15,7 @@ type Window struct {
 	// did not fit.
 	Overflow bool `json:",omitempty"`
 	// Tried says that the conversation was compacted since the last model call that
-	// came to an end, whatever came of it: once must do.
+	// came to an end, whatever came of it: once must do, until the run has failed.
 	Tried bool `json:",omitempty"`
 }
 

@@ -397,6 +397,9 @@ func (e *effects) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		<-ctx.Done()
 		return tool.Result{}, context.Cause(ctx)
 	case "flood":
+		if strings.Contains(c.Arguments, "nul") { // which takes much room in JSON
+			return tool.Result{Output: strings.Repeat("\x00", 120<<10)}, nil
+		}
 		b := make([]byte, 1<<20)
 		for i := range b {
 			b[i] = 'a' + byte(i%26)
