@@ -54,6 +54,11 @@ func (s *State) accept(c events.Command, src source) ([]holdfast.Event, events.A
 	evs, run, err := s.effect(c, src)
 	if err != nil {
 		code, msg := holdfast.CodeOf(err), holdfast.PublicMessage(err)
+		if code == holdfast.CodeUnavailable {
+			// Something is away and nothing happened. A refusal in the log would answer
+			// the same request for ever, also when it is there again.
+			return nil, events.Answer{Command: c.ID, Seq: s.Seq, Code: code, Message: msg}
+		}
 		refused := &holdfast.CommandRefusedEvent{Command: c.ID, Kind: c.Kind, Hash: hash, Code: code, Message: msg}
 		return []holdfast.Event{refused}, events.Answer{Command: c.ID, Seq: s.Seq + 1, Code: code, Message: msg}
 	}

@@ -309,11 +309,15 @@ func (w *world) state(ref holdfast.SessionRef) *runtime.State {
 type testAgents struct {
 	file   string
 	edited atomic.Pointer[string] // instead of file, from a moment on
+	away   atomic.Bool            // where agent files are kept does not answer
 	tools  *effects
 	memory *tooltest.MemoryMap
 }
 
 func (a *testAgents) Load(_ context.Context, _, ref string) (string, string, error) {
+	if a.away.Load() {
+		return "", "", holdfast.Errorf(holdfast.CodeUnavailable, "the database is not available")
+	}
 	if ref != "agent" {
 		return "", "", holdfast.Errorf(holdfast.CodeNotFound, "no agent %q; there is: agent", ref)
 	}
