@@ -108,7 +108,8 @@ func (q runRequest) later(at time.Time, delay string) (c events.Command, run str
 	if delay != "" {
 		body.At, body.Delay = time.Time{}, delay
 	}
-	c, err = events.NewCommand(q.ref, events.KindSchedule, commandID(q.ref, "schedule", q.key), body)
+	// The id is that of a run with the same key: now and later are not the same request.
+	c, err = events.NewCommand(q.ref, events.KindSchedule, commandID(q.ref, "run", q.key), body)
 	return c, run, err
 }
 

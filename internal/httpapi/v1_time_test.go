@@ -65,6 +65,11 @@ func TestScheduledMessages(t *testing.T) {
 	if st, body := w.call("POST", path+"/messages", `{`+say+`,"delay":"49h"}`, "Idempotency-Key", "a"); st != 422 {
 		t.Errorf("the key with another body: %d %s", st, body)
 	}
+	for _, route := range []string{"/messages", "/runs"} {
+		if st, body := w.call("POST", path+route, `{`+say+`}`, "Idempotency-Key", "a"); st != 422 {
+			t.Errorf("%s, the key of a run for later: %d %s", route, st, body)
+		}
+	}
 	soon := post(`{`+say+`,"at":"2027-01-01T00:00:00+01:00"}`, "b")
 	at := time.Date(2026, 12, 31, 23, 0, 0, 0, time.UTC)
 	var list struct{ Runs []httpapi.ScheduledRun }
