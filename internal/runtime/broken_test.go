@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -142,4 +143,34 @@ func TestOutcomeTooLarge(t *testing.T) {
 	if talk := w.talk(s); !strings.Contains(talk, "too large for the log") {
 		t.Errorf("the conversation: %.500s", talk)
 	}
+}
+
+// TestTimerWhileAway: a scheduled run whose agent file cannot be had when its time
+// comes is not lost: the timer comes again.
+func TestTimerWhileAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, gated)
+	w.start(-1, false)
+	s := ref("s")
+	w.create(s, &holdfast.SessionCreatedEvent{Agent: "agent"})
+	later := events.ScheduleBody{At: time.Now(), RunBody: events.RunBody{Messages: []holdfast.Message{{Role: holdfast.RoleUser, Content: "hello"}}}}
+	if err := w.send(s, events.KindSchedule, later).Err(); err != nil {
+		t.Fatal(err)
+	}
+	w.waitParked(s, events.WaitingIdle)
+	w.agents.away.Store(true)
+	for id := range w.state(s).Timers {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		a, err := w.bus.Request(ctx, timerCommand(t, s, id))
+		cancel()
+		if err != nil || a.Code != holdfast.CodeUnavailable {
+			t.Fatalf("answer %+v, error %v", a, err)
+		}
+	}
+	w.waitParked(s, events.WaitingIdle)
+	w.scheduled(s)
+	w.agents.away.Store(false)
+	w.expire(s)
+	w.waitParked(s, events.WaitingIdle)
+	wantTalk(t, w.talk(s), "user: hello | assistant: ok, hello")
 }

@@ -142,6 +142,9 @@ func (s *State) fire(c events.Command, id string, src source) (evs []holdfast.Ev
 	switch {
 	case t.Run != nil:
 		made, run, err := s.acceptRun(events.Command{ID: t.Run.Command}, t.Run.body(), src)
+		if holdfast.CodeOf(err) == holdfast.CodeUnavailable {
+			return nil, "", err // the timer stays set and is sent again: nobody else would ask once more
+		}
 		if err != nil {
 			// Who scheduled the run is told by its end; the answer to the timer tells nobody.
 			return append(evs, &holdfast.WarningEvent{Code: holdfast.CodeOf(err), Message: "A scheduled run could not begin: " + holdfast.PublicMessage(err)},
