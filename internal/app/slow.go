@@ -21,7 +21,11 @@ func timedBodies(next http.Handler, limit time.Duration) http.Handler {
 			if err := rc.SetReadDeadline(time.Now().Add(limit)); err != nil {
 				panic(http.ErrAbortHandler) // the connection is gone
 			}
-			r.Body = &timedBody{r.Body, rc}
+			// In a copy: by the type of the body that it made itself the server sees
+			// whether a connection whose body was not read to its end must be closed.
+			timed := *r
+			timed.Body = &timedBody{r.Body, rc}
+			r = &timed
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -152,7 +152,7 @@ func TestOldClient(t *testing.T) {
 		if types, _, _ = c.run(t, "big"); types[len(types)-1] != "session_title" {
 			t.Errorf("long lines: %v", types)
 		}
-		c.timeout = 500 * time.Millisecond // it asks for a decision and gets none
+		c.timeout = 3 * time.Second // it asks for a decision and gets none
 		if types, _, cut := c.run(t, "write"); !cut || types[len(types)-1] != "tool_call_confirmation" {
 			t.Errorf("long arguments: cut %v, %v", cut, types)
 		}
@@ -168,7 +168,7 @@ func TestOldClientComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	user.User = url.UserPassword("anybody", "a-key-that-nobody-asks-for") // as http://user:KEY@host
-	c := &oldClient{base: user.String(), timeout: 300 * time.Millisecond, session: "asks"}
+	c := &oldClient{base: user.String(), timeout: 2 * time.Second, session: "asks"}
 	types, _, cut := c.run(t, "tool")
 	if !cut || types[len(types)-1] != "tool_call_confirmation" {
 		t.Fatalf("cut %v, %v", cut, types)

@@ -34,7 +34,7 @@ const (
 	maxHeld = 30 * 24 * time.Hour
 	// maxListen is how long after the handshake a call waits for the stream in which
 	// the server may ask the user.
-	maxListen = time.Second
+	maxListen = 2 * time.Second
 	// closeGrace is how long Close waits until servers know what was canceled.
 	closeGrace = time.Second
 )
