@@ -98,7 +98,17 @@ func newConnection(name string, onChanged func()) *connection {
 }
 
 // connect starts the server and shakes hands. The context bounds that alone.
-func (t *Toolset) connect(ctx context.Context) (_ *connection, err error) {
+func (t *Toolset) connect(ctx context.Context) (*connection, error) {
+	c, err := t.connectAs(ctx, t.cfg.Transport == TransportSSE)
+	if errors.Is(err, errNoRevisions) {
+		return t.connectAs(ctx, true)
+	}
+	return c, err
+}
+
+// connectAs connects, with a server of an older protocol (legacy) without the probe for
+// the newest.
+func (t *Toolset) connectAs(ctx context.Context, legacy bool) (_ *connection, err error) {
 	c := newConnection(t.cfg.Name, t.markStale)
 	defer func() {
 		if err != nil {
@@ -116,8 +126,8 @@ func (t *Toolset) connect(ctx context.Context) (_ *connection, err error) {
 	options := []client.ClientOption{client.WithClientCapabilities(mcp.ClientCapabilities{
 		Elicitation: &mcp.ElicitationCapability{Form: &struct{}{}, URL: &struct{}{}},
 	})}
-	if t.cfg.Transport == TransportSSE {
-		// That transport belongs to a protocol older than the probe.
+	if legacy {
+		// HTTP with SSE belongs to a protocol older than the probe.
 		options = append(options, client.WithProtocolVersion(mcp.LATEST_LEGACY_PROTOCOL_VERSION))
 	}
 	c.client = client.NewClient(c.tap, options...)

@@ -55,6 +55,11 @@ func (c *capture) failure() error {
 	return nil
 }
 
+// errNoRevisions is of a probe that was answered with something else. The transport by
+// streams takes every answer for that of a server of the newest protocol, and may open
+// no stream for what belongs to no call: a new one has to be told.
+var errNoRevisions = errors.New("the server does not name the revisions that it speaks")
+
 // tap is between mcp-go's client and a transport. It keeps results as they came,
 // because the client's types lose parts of them (of a tool's schema, for
 // example) and refuse what they do not know; it tells servers what is not wanted
@@ -69,10 +74,10 @@ type tap struct {
 	version  atomic.Value // string
 	// canceling are the notifications under way that say what is not wanted any more.
 	canceling slots
-	// refused is why the probe for the newest protocol was not answered, if that was
-	// for want of authorization. The client would try the older handshake then, which
-	// says nothing new: some servers answer it to anybody, or not at all. It belongs
-	// to whoever shakes hands.
+	// refused is why the older handshake must not follow the probe for the newest protocol
+	// on this connection: errNoRevisions, or the want of authorization. In that case the
+	// client would try the older handshake, which says nothing new: some servers answer it
+	// to anybody, or not at all. It belongs to whoever shakes hands.
 	refused error
 }
 
@@ -180,6 +185,9 @@ func (t *tap) discovered(ctx context.Context, req transport.JSONRPCRequest, resp
 		Versions []string `json:"supportedVersions"`
 	}
 	if resp.Error == nil && (json.Unmarshal(resp.Result, &result) != nil || len(result.Versions) == 0) {
+		if t.byStream {
+			t.refused = errNoRevisions
+		}
 		none := *resp
 		none.Result, none.Error = nil, &mcp.JSONRPCErrorDetails{Code: mcp.METHOD_NOT_FOUND, Message: "the server does not know " + req.Method}
 		return &none, nil
