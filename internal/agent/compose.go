@@ -91,7 +91,7 @@ func composeInstruction(models []string, opt Options) string {
 	var types []string
 	for _, t := range slices.Sorted(maps.Keys(toolsetTypes)) {
 		_, refused := opt.NotOffered["toolset:"+t]
-		if !refused && len(toolsetTypes[t].need) == 0 && !(opt.Hosted && (&Toolset{Type: t}).NeedsSandbox()) {
+		if !refused && len(toolsetTypes[t].need) == 0 && !(opt.Hosted && !opt.Sandbox && (&Toolset{Type: t}).NeedsSandbox()) {
 			types = append(types, t)
 		}
 	}

@@ -185,7 +185,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 			d.notOffered(key, sub, "`"+f.key+"`", instead)
 			continue
 		}
-		if f.sandbox && d.opt.Hosted {
+		if f.sandbox && d.opt.Hosted && !d.opt.Sandbox {
 			d.notOffered(key, sub, "`"+f.key+"`", needsSandbox)
 		}
 		if isNull(value) {

@@ -130,7 +130,7 @@ func (d *decoder) offeredType(n *yaml.Node, path string) bool {
 		d.notOffered(n, path, what, instead)
 		return false
 	}
-	if typ.sandbox && d.opt.Hosted {
+	if typ.sandbox && d.opt.Hosted && !d.opt.Sandbox {
 		d.notOffered(n, path, what, needsSandbox)
 		return false
 	}

@@ -13,6 +13,9 @@ type Options struct {
 	// Hosted refuses what touches the host: agents of several tenants share it and
 	// no sandbox is configured.
 	Hosted bool
+	// Sandbox says that there is a sandbox for what touches the host, so that Hosted
+	// refuses nothing of it.
+	Sandbox bool
 	// MCPCatalog accepts toolsets with ref: docker:NAME. Default false: no
 	// catalogue is configured and they are refused.
 	MCPCatalog bool

@@ -42,13 +42,15 @@ type agents struct {
 	// dir is where paths in agent files start, "" for none.
 	dir string
 	// keys says whether the environment's keys of model providers may be used.
-	keys    bool
-	hosted  bool
-	memory  tool.MemoryStore
-	auth    *authorizations // nil without keys
-	log     *slog.Logger
-	version string
-	client  *http.Client
+	keys   bool
+	hosted bool
+	// sandboxes run what touches the host, nil for none.
+	sandboxes *sandboxes
+	memory    tool.MemoryStore
+	auth      *authorizations // nil without keys
+	log       *slog.Logger
+	version   string
+	client    *http.Client
 	// outgoing carries the requests of toolsets.
 	outgoing http.RoundTripper
 	// allow are hosts that tools may reach although they are not public.
@@ -253,10 +255,16 @@ func (a *agents) secret(tenant, name string) (string, error) {
 
 // Toolset implements [runtime.Agents].
 func (a *agents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent.Team, ag *agent.Agent, t *agent.Toolset) (tool.Toolset, error) {
-	if a.hosted && t.NeedsSandbox() {
-		return nil, holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: toolset %q touches the machine of the worker, and no sandbox is configured", t.Type)
-	}
 	shell := builtin.ShellOptions{Dir: a.dir, Env: t.Env, InheritEnv: !a.hosted}
+	if t.NeedsSandbox() {
+		box, err := a.sandbox(s, fmt.Sprintf("toolset %q touches the machine of the worker", t.Type))
+		if err != nil {
+			return nil, err
+		}
+		if box != nil {
+			shell.Sandbox, shell.Dir = box, box.Dir
+		}
+	}
 	switch t.Type {
 	case "think":
 		return builtin.NewThink(), nil
@@ -297,6 +305,17 @@ func (a *agents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent
 	return nil, holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: toolset %q", t.Type)
 }
 
+// sandbox returns the sandbox of a session, nil if there is none and none is needed.
+func (a *agents) sandbox(s holdfast.SessionRef, why string) (*tool.Sandbox, error) {
+	switch {
+	case a.sandboxes != nil:
+		return a.sandboxes.of(s)
+	case a.hosted:
+		return nil, holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: %s, and no sandbox is configured", why)
+	}
+	return nil, nil
+}
+
 // scripts reads the scripts of a toolset into the form that the tool takes.
 func scripts(t *agent.Toolset) (map[string]builtin.Script, error) {
 	out := map[string]builtin.Script{}
@@ -317,14 +336,14 @@ func scripts(t *agent.Toolset) (map[string]builtin.Script, error) {
 }
 
 func (a *agents) filesystem(t *agent.Toolset, shell builtin.ShellOptions) (tool.Toolset, error) {
-	dir := a.dir
+	dir := shell.Dir
 	if dir == "" {
 		var err error
 		if dir, err = os.Getwd(); err != nil {
 			return nil, fmt.Errorf("working directory: %w", err)
 		}
 	}
-	o := builtin.FilesystemOptions{Dir: dir, IgnoreVCS: t.IgnoreVCS == nil || *t.IgnoreVCS, MayAdd: !a.hosted, Shell: shell}
+	o := builtin.FilesystemOptions{Dir: dir, IgnoreVCS: t.IgnoreVCS == nil || *t.IgnoreVCS, MayAdd: !a.hosted && a.sandboxes == nil, Shell: shell}
 	for _, e := range t.PostEdit {
 		o.PostEdit = append(o.PostEdit, builtin.PostEdit{Path: e.Path, Cmd: e.Cmd})
 	}
@@ -378,8 +397,13 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 	if cfg.Name == "" {
 		cfg.Name = "mcp:" + cfg.URL
 	}
-	if cfg.Command != "" && a.hosted {
-		return nil, holdfast.Errorf(holdfast.CodeNotOffered, "MCP servers by command need a sandbox, and this deployment has none")
+	if cfg.Command != "" {
+		if cfg.Sandbox, err = a.sandbox(s, "MCP servers by command touch the machine of the worker"); err != nil {
+			return nil, err
+		}
+		if cfg.Sandbox != nil {
+			cfg.Dir = cfg.Sandbox.Dir
+		}
 	}
 	o := mcptool.Options{Logger: a.log, InheritEnv: !a.hosted, Version: a.version, RoundTripper: a.outgoing}
 	if cfg.URL != "" && a.auth != nil {

@@ -337,7 +337,7 @@ func (p *program) openAgents() (*agents, error) {
 	if err != nil {
 		return nil, err
 	}
-	opt := agent.Options{Hosted: hosted, NotOffered: notOffered, MCPCatalog: servers != nil}
+	opt := agent.Options{Hosted: hosted, NotOffered: notOffered, MCPCatalog: servers != nil, Sandbox: p.cfg.Sandbox != ""}
 	files := map[string][]byte{"demo.yaml": demoFile}
 	for name, src := range p.o.Agents {
 		files[name] = src
@@ -369,8 +369,18 @@ func (p *program) openAgents() (*agents, error) {
 		// base_url is the tenant's choice.
 		client = &http.Client{Transport: outgoing}
 	}
+	var boxes *sandboxes
+	if p.roles.Worker {
+		if boxes, err = openSandboxes(p.cfg.Sandbox, p.cfg.Workspaces, p.log); err != nil {
+			return nil, err
+		}
+		if boxes != nil {
+			p.background("workspaces", boxes.run(p.store), nil)
+		}
+	}
 	return &agents{
-		library: agent.NewLibrary(p.store, source, opt), writer: p.cfg.AgentWriter, base: source, opt: opt, dir: dir, keys: p.cfg.ModelKeysFromEnv.Or(!hosted), hosted: hosted,
+		sandboxes: boxes,
+		library:   agent.NewLibrary(p.store, source, opt), writer: p.cfg.AgentWriter, base: source, opt: opt, dir: dir, keys: p.cfg.ModelKeysFromEnv.Or(!hosted), hosted: hosted,
 		memory: p.store, auth: p.auth, log: p.log, version: p.o.Version, client: client, outgoing: outgoing, allow: p.cfg.EgressAllow, servers: servers, prices: prices,
 		models: map[modelOf]builtModel{},
 	}, nil

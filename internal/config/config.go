@@ -49,6 +49,8 @@ type Config struct {
 	CORSOrigins   Origins `env:"HOLDFAST_CORS_ORIGINS" doc:"Origins whose pages may call the API from a browser, several separated by commas: https://app.example.com. A page sends its key in a header; cookies are not used. Empty: none."`
 
 	Agents           string `env:"HOLDFAST_AGENTS" doc:"Folder with agent files (YAML). Empty: only the built-in agents."`
+	Sandbox          string `env:"HOLDFAST_SANDBOX" doc:"Program that runs tools which touch a machine (files, shell, scripts, MCP servers by command) apart from the worker and from other sessions: an absolute path and arguments, separated by spaces; the command follows, see Security below. The same for api and worker. Empty: a hosted deployment refuses such tools."`
+	Workspaces       string `env:"HOLDFAST_WORKSPACES" doc:"Folder with a folder for each session that used such tools, shared by all workers; belongs to HOLDFAST_SANDBOX. Folders of deleted sessions are removed within about a day."`
 	DefaultAgent     string `env:"HOLDFAST_DEFAULT_AGENT" doc:"Agent file of a run that names none in a session that has none; also what clients of the original get that ask for pirate.yaml, whatever their user wanted. Empty: such a run is refused."`
 	AgentWriter      string `env:"HOLDFAST_AGENT_WRITER" doc:"Model that writes agent files for POST /api/agents: provider/model, or the name of an agent file of the deployment whose model is taken. It uses the tenant's keys like any agent. Empty: such a request is refused."`
 	Hosted           Switch `env:"HOLDFAST_HOSTED" doc:"true refuses tools that touch the machine of the worker. Default: true in api, worker and oauth-callback, false in holdfast dev and holdfast run."`
@@ -208,6 +210,8 @@ func (c Config) problems() []error {
 			bad(err == nil && info.Mode().IsRegular(), env, file, "must be a file")
 		}
 	}
+	bad((c.Sandbox == "") == (c.Workspaces == ""), "HOLDFAST_SANDBOX", c.Sandbox, "goes together with HOLDFAST_WORKSPACES")
+	bad(c.Sandbox == "" || strings.HasPrefix(c.Sandbox, "/"), "HOLDFAST_SANDBOX", c.Sandbox, "must begin with an absolute path")
 	if c.Agents != "" {
 		info, err := os.Stat(filepath.Clean(c.Agents))
 		bad(err == nil && info.IsDir(), "HOLDFAST_AGENTS", c.Agents, "must be a folder")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"sync"
@@ -31,8 +32,10 @@ const (
 // host runs commands on the machine of the worker and remembers the files that
 // long outputs went to.
 type host struct {
-	shell string
-	env   []string
+	shell   string
+	env     map[string]string
+	inherit bool
+	sandbox *tool.Sandbox // nil for none
 
 	life   context.Context
 	cancel context.CancelFunc
@@ -41,11 +44,11 @@ type host struct {
 	calls  sync.RWMutex // held for reading by commands under way
 }
 
-func newHost(shell string, env map[string]string, inherit bool) *host {
-	if shell == "" {
-		shell = "/bin/sh"
+func newHost(o ShellOptions) *host {
+	h := &host{shell: o.Shell, env: o.Env, inherit: o.InheritEnv, sandbox: o.Sandbox}
+	if h.shell == "" {
+		h.shell = "/bin/sh"
 	}
-	h := &host{shell: shell, env: tool.Environment(env, inherit)}
 	h.life, h.cancel = context.WithCancel(context.Background())
 	return h
 }
@@ -71,7 +74,7 @@ func (h *host) close() error {
 type command struct {
 	line     string
 	dir      string
-	env      []string // besides that of the host
+	env      map[string]string // besides that of the host
 	timeout  time.Duration
 	progress func(string) // may be nil
 }
@@ -94,8 +97,11 @@ func (h *host) run(ctx context.Context, c command) (tool.Result, error) {
 		return failed("The command cannot be started: %v.", err), nil
 	}
 	defer func() { _ = r.Close() }()
-	cmd := exec.Command(h.shell, "-c", c.line)
-	cmd.Dir, cmd.Env = c.dir, append(h.env[:len(h.env):len(h.env)], c.env...)
+	cmd, err := h.command(c)
+	if err != nil {
+		_ = w.Close()
+		return failed("The command cannot be started: %v.", err), nil
+	}
 	cmd.Stdout, cmd.Stderr = w, w
 	tool.OwnGroup(cmd)
 	err = cmd.Start()
@@ -151,6 +157,30 @@ func (h *host) run(ctx context.Context, c command) (tool.Result, error) {
 	return tool.Result{Output: output}, nil
 }
 
+// command makes the process of a command, in the sandbox if there is one.
+func (h *host) command(c command) (*exec.Cmd, error) {
+	env := maps.Clone(h.env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	maps.Copy(env, c.env)
+	if h.sandbox != nil {
+		return h.sandbox.Command(c.dir, env, h.shell, "-c", c.line)
+	}
+	cmd := exec.Command(h.shell, "-c", c.line)
+	cmd.Dir, cmd.Env = c.dir, tool.Environment(env, h.inherit)
+	return cmd, nil
+}
+
+// spillDir is where files with long outputs are: those of a sandbox where its
+// commands can read them.
+func (h *host) spillDir() string {
+	if h.sandbox != nil {
+		return h.sandbox.Dir
+	}
+	return ""
+}
+
 func waitFor(done <-chan struct{}, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -202,7 +232,7 @@ func (o *collector) Write(p []byte) (int, error) {
 // spill writes p to the file. The first time it is made, with what came before.
 func (o *collector) spill(p []byte) {
 	if o.file == nil && o.fileErr == nil {
-		o.file, o.fileErr = os.CreateTemp("", "holdfast-output-*.txt")
+		o.file, o.fileErr = os.CreateTemp(o.host.spillDir(), "holdfast-output-*.txt")
 		if o.fileErr == nil {
 			o.host.mu.Lock()
 			o.host.spills = append(o.host.spills, o.file.Name())

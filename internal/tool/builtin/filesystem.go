@@ -85,7 +85,7 @@ func NewFilesystem(o FilesystemOptions) (*Toolset, error) {
 		}
 		f.postEdit = append(f.postEdit, g)
 	}
-	f.host = newHost(o.Shell.Shell, o.Shell.Env, o.Shell.InheritEnv)
+	f.host = newHost(o.Shell)
 
 	path := text("path", "Path of the file, relative to the working directory or absolute")
 	dir := text("path", "Path of the directory, relative to the working directory or absolute")

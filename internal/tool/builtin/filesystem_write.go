@@ -124,7 +124,7 @@ func (f *filesystem) afterEdit(ctx context.Context, c tool.Call, p *place, done 
 			continue
 		}
 		res, err := f.host.run(ctx, command{
-			line: f.opts.PostEdit[i].Cmd, dir: f.dir, env: []string{"path=" + p.path()}, timeout: postEditTimeout, progress: c.Progress,
+			line: f.opts.PostEdit[i].Cmd, dir: f.dir, env: map[string]string{"path": p.path()}, timeout: postEditTimeout, progress: c.Progress,
 		})
 		if err != nil {
 			return tool.Result{}, err

@@ -52,7 +52,7 @@ func NewScripts(scripts map[string]Script, o ShellOptions) (*Toolset, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultScriptTimeout
 	}
-	h := newHost(o.Shell, o.Env, o.InheritEnv)
+	h := newHost(o)
 	ts := &Toolset{name: "script", close: h.close}
 	for _, name := range slices.Sorted(maps.Keys(scripts)) {
 		s := scripts[name]
@@ -149,9 +149,10 @@ func assigned(cmd, name string) bool {
 }
 
 // environment turns arguments into variables; problem says why that cannot be.
-func (s *Script) environment(args map[string]json.RawMessage) (env []string, problem string) {
-	for k, v := range s.Env {
-		env = append(env, k+"="+v)
+func (s *Script) environment(args map[string]json.RawMessage) (env map[string]string, problem string) {
+	env = maps.Clone(s.Env)
+	if env == nil {
+		env = map[string]string{}
 	}
 	for _, name := range s.Required {
 		if _, ok := args[name]; !ok {
@@ -173,7 +174,7 @@ func (s *Script) environment(args map[string]json.RawMessage) (env []string, pro
 		if strings.ContainsRune(value, 0) {
 			return nil, fmt.Sprintf("The argument %q contains a NUL character.", name)
 		}
-		env = append(env, name+"="+value)
+		env[name] = value
 	}
 	return env, ""
 }

@@ -25,6 +25,9 @@ type ShellOptions struct {
 	InheritEnv bool
 	// Shell runs the commands, with -c; "" is /bin/sh.
 	Shell string
+	// Sandbox runs the commands; nil runs them as the worker. With one, InheritEnv is
+	// not used and Dir is the sandbox's if it is "".
+	Sandbox *tool.Sandbox
 	// Timeout is for calls that name none; 0 is 30 seconds for the shell and 5
 	// minutes for scripts.
 	Timeout time.Duration
@@ -44,7 +47,7 @@ type shellArguments struct {
 // ended with it. Standard input is empty. What an output has too much goes to a
 // file, which the result names and Close removes.
 func NewShell(o ShellOptions) *Toolset {
-	h := newHost(o.Shell, o.Env, o.InheritEnv)
+	h := newHost(o)
 	if o.Timeout <= 0 {
 		o.Timeout = defaultShellTimeout
 	}

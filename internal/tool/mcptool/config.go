@@ -56,6 +56,7 @@ import (
 	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/tool"
 )
 
 // Values of [Config.Transport].
@@ -85,6 +86,8 @@ type Config struct {
 	Env map[string]string
 	// Dir is where the command runs; "" is where the worker runs.
 	Dir string
+	// Sandbox runs the command; nil runs it as the worker.
+	Sandbox *tool.Sandbox
 
 	// URL is the endpoint, http or https.
 	URL string

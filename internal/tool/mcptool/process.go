@@ -35,9 +35,14 @@ type process struct {
 
 // startProcess runs the command. Its standard error goes to log until it ends.
 func startProcess(cfg *Config, inherit bool, log io.Writer) (_ *process, err error) {
-	p := &process{cmd: exec.Command(cfg.Command, cfg.Args...), exited: make(chan struct{})}
-	p.cmd.Dir = cfg.Dir
-	p.cmd.Env = tool.Environment(cfg.Env, inherit)
+	cmd := exec.Command(cfg.Command, cfg.Args...)
+	cmd.Dir, cmd.Env = cfg.Dir, tool.Environment(cfg.Env, inherit)
+	if cfg.Sandbox != nil {
+		if cmd, err = cfg.Sandbox.Command(cfg.Dir, cfg.Env, append([]string{cfg.Command}, cfg.Args...)...); err != nil {
+			return nil, err
+		}
+	}
+	p := &process{cmd: cmd, exited: make(chan struct{})}
 	tool.OwnGroup(p.cmd)
 
 	// Pipes of our own, so that waiting for the process does not wait for a
