@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,14 +26,7 @@ func TestAuthorizationInACluster(t *testing.T) {
 	if err := pgstore.Migrate(t.Context(), dsn, pgstore.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0") // a port that was free a moment ago
-	if err != nil {
-		t.Fatal(err)
-	}
-	api := ln.Addr().String()
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
+	api := fmt.Sprintf("127.0.0.1:%d", testenv.Port(t))
 	log := &logged{}
 	key := func(b string) string { return "k1:" + strings.Repeat(b, 43) }
 	env := []string{

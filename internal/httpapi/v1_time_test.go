@@ -354,7 +354,7 @@ func TestPace(t *testing.T) {
 	} {
 		start := time.Now()
 		w.mustCall("GET", "/v1/sessions/slow/events?wait=false&types=session_created,note&"+query, "", nil)
-		if took := time.Since(start); took < want || took > want+2*time.Second {
+		if took := time.Since(start); took < want || took > want+30*time.Second {
 			t.Errorf("%s took %v, want %v", query, took, want)
 		}
 	}

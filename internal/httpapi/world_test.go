@@ -343,14 +343,14 @@ func (w *world) newSession() string {
 // until waits for a condition that another goroutine brings about.
 func (w *world) until(what string, cond func() bool) {
 	w.t.Helper()
-	deadline := time.NewTimer(10 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !cond() {
 		select {
 		case <-deadline.C:
-			w.t.Fatalf("waited 10 s for: %s", what)
+			w.t.Fatalf("waited a minute for: %s", what)
 		case <-tick.C:
 		}
 	}

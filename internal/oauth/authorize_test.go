@@ -198,12 +198,12 @@ func TestExchange(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			if name == "silent" {
-				w.use(short)
-			}
 			f, _, err := w.start(oauth.Demand{})
 			if err != nil {
 				t.Fatal(err)
+			}
+			if name == "silent" {
+				w.use(short)
 			}
 			w.odd["/token"] = c.answer
 			g, err := w.client.Finish(t.Context(), f, oauth.Response{State: "a state", Code: "canary-code", Issuer: &f.Issuer})

@@ -342,4 +342,6 @@ func redirect(to string) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, to, http.StatusTemporaryRedirect) }
 }
 
-var short = oauth.Options{Timeout: 200 * time.Millisecond}
+// short is a time-out for a server that says nothing, after which requests before
+// that one have long been answered, also on a busy machine.
+var short = oauth.Options{Timeout: 2 * time.Second}

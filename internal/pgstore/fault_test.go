@@ -198,8 +198,8 @@ func TestFrozenServer(t *testing.T) {
 // TestStatementTimeout: a recorder waits for the cursor no longer than allowed.
 func TestStatementTimeout(t *testing.T) {
 	dsn := database(t)
-	open(t, dsn)
-	s := open(t, with(t, dsn, "statement_timeout", "100ms"))
+	s := open(t, dsn)
+	hasty := open(t, with(t, dsn, "statement_timeout", "1s"))
 	script := eventstest.NewScript(t, 2)
 	if err := s.Record(t.Context(), script.Batch(0)); err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestStatementTimeout(t *testing.T) {
 	other := connect(t, dsn)
 	exec(t, other, "BEGIN")
 	exec(t, other, "UPDATE cursors SET position = position WHERE stream = $1", script.Stream())
-	wantCode(t, s.Record(t.Context(), script.Batch(1)), holdfast.CodeTimeout)
+	wantCode(t, hasty.Record(t.Context(), script.Batch(1)), holdfast.CodeTimeout)
 	exec(t, other, "ROLLBACK")
 	script.Check(t, s, 1)
 	if err := s.Record(t.Context(), script.Batch(1)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"testing"
 )
 
 // Ports for servers that must come back on the same one are taken from below
@@ -30,4 +31,17 @@ func freePort() (int, error) {
 		return port, nil
 	}
 	return 0, errors.New("find a free port: a hundred are taken")
+}
+
+// Port is a loopback port that nobody listens on at the moment, for a server
+// whose address has to be known before it runs, or that comes back on the same
+// one. A port that the system gave to a listener on port 0 will not do: once that
+// is closed, the next outgoing connection of anybody may get it.
+func Port(t testing.TB) int {
+	t.Helper()
+	port, err := freePort()
+	if err != nil {
+		t.Fatalf("testenv: %v", err)
+	}
+	return port
 }

@@ -4,69 +4,27 @@
 package oauthtest
 
 import (
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
-	"fmt"
-	"os"
+	"io/fs"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"testing"
+
+	"github.com/holdfast-run/holdfast/internal/testenv"
 )
 
 //go:embed npm/package.json npm/package-lock.json npm/provider.mjs
 var pinned embed.FS
 
-// install puts the packages into the user's cache, once for each change of the
-// lock file. Install scripts do not run.
+// install puts the packages into the user's cache, once.
 var install = sync.OnceValues(func() (dir string, err error) {
-	if _, err := exec.LookPath("npm"); err != nil {
-		return "", fmt.Errorf("this test needs npm: install Node.js 20 or newer: %w", err)
-	}
-	cache, err := os.UserCacheDir()
+	lock, err := fs.Sub(pinned, "npm")
 	if err != nil {
-		return "", fmt.Errorf("finding the cache: %w", err)
+		return "", err
 	}
-	files := map[string][]byte{}
-	hash := sha256.New()
-	for _, name := range []string{"package.json", "package-lock.json"} {
-		if files[name], err = pinned.ReadFile("npm/" + name); err != nil {
-			return "", fmt.Errorf("reading %s: %w", name, err)
-		}
-		hash.Write(files[name])
-	}
-	dir = filepath.Join(cache, "holdfast-test", "oauth-"+hex.EncodeToString(hash.Sum(nil)[:8]))
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	}
-	// Installed beside its place and moved there whole, so that a test that is
-	// killed, or another one at the same time, leaves nothing half done.
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", fmt.Errorf("making the cache: %w", err)
-	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), "installing-")
-	if err != nil {
-		return "", fmt.Errorf("making the cache: %w", err)
-	}
-	defer func() { _ = os.RemoveAll(tmp) }()
-	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(tmp, name), content, 0o644); err != nil {
-			return "", fmt.Errorf("writing %s: %w", name, err)
-		}
-	}
-	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = tmp
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
-	}
-	if err := os.Rename(tmp, dir); err != nil {
-		if _, statErr := os.Stat(dir); statErr != nil {
-			return "", fmt.Errorf("moving the packages: %w", err)
-		}
-	}
-	return dir, nil
+	return testenv.NPM("oauth", lock)
 })
 
 // Modules returns the folder in which the packages are installed; its

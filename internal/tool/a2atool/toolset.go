@@ -197,7 +197,11 @@ func (t *Toolset) failure(callCtx context.Context, talk *talk, err error) string
 	what := "The call failed: " + tool.DescribeNetwork(err) + "."
 	switch {
 	case callCtx.Err() != nil:
-		what = fmt.Sprintf("The agent did not end in time (limit %v) and was told to stop.", t.opts.CallTimeout)
+		what = fmt.Sprintf("The agent did not end in time (limit %v)", t.opts.CallTimeout)
+		if talk.task != "" {
+			what += " and was told to stop"
+		}
+		what += "."
 	case errors.As(err, &rpc):
 		return tool.BoundTo("The agent refused the message: "+rpc.Error()+".", maxDescription)
 	case errors.As(err, &status) && talk.task == "":

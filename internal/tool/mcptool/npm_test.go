@@ -3,21 +3,20 @@ package mcptool_test
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/holdfast-run/holdfast/internal/testenv"
 	"github.com/holdfast-run/holdfast/internal/tool"
 	"github.com/holdfast-run/holdfast/internal/tool/mcptool"
 	"github.com/holdfast-run/holdfast/internal/tool/tooltest"
@@ -26,58 +25,9 @@ import (
 // The servers in this file are real ones of the MCP project, in the versions
 // that testdata/npm pins. They are installed by npm, once, into the user's cache.
 
-var npmServers = sync.OnceValues(func() (dir string, err error) {
-	if _, err := exec.LookPath("npm"); err != nil {
-		return "", errors.New("this test needs npm and node: install Node.js 20 or newer")
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("finding the cache: %w", err)
-	}
-	var files [2][]byte
-	names := [2]string{"package.json", "package-lock.json"}
-	hash := sha256.New()
-	for i, name := range names {
-		if files[i], err = os.ReadFile(filepath.Join("testdata", "npm", name)); err != nil {
-			return "", err
-		}
-		hash.Write(files[i])
-	}
-	dir = filepath.Join(cache, "holdfast-test", "mcp-servers-"+hex.EncodeToString(hash.Sum(nil)[:8]))
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	}
-	// Installed beside its place and moved there whole, so that a test that is
-	// killed, or another one at the same time, leaves nothing half done.
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", err
-	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), "installing-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(tmp)
-	for i, name := range names {
-		if err := os.WriteFile(filepath.Join(tmp, name), files[i], 0o644); err != nil {
-			return "", err
-		}
-	}
-	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = tmp
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
-	}
-	if err := os.Rename(tmp, dir); err != nil {
-		if _, statErr := os.Stat(dir); statErr != nil {
-			return "", err
-		}
-	}
-	return dir, nil
-})
-
 func npmServer(t *testing.T, name string) string {
 	t.Helper()
-	dir, err := npmServers()
+	dir, err := testenv.NPM("mcp-servers", os.DirFS(filepath.Join("testdata", "npm")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,17 +37,7 @@ func npmServer(t *testing.T, name string) string {
 // nodeServer runs a server over HTTP until the test ends and returns its port.
 func nodeServer(t *testing.T, args ...string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	port := strconv.Itoa(testenv.Port(t))
 	cmd := exec.Command("node", args...)
 	cmd.Env = append(os.Environ(), "PORT="+port)
 	stderr, err := cmd.StderrPipe()
