@@ -4,12 +4,12 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/holdfast-run/holdfast/internal/testenv/leaktest"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(suiteClient) != "" {
 		os.Exit(runSuiteClient())
 	}
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }

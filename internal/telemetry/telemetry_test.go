@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/holdfast-run/holdfast/internal/telemetry"
+	"github.com/holdfast-run/holdfast/internal/testenv/leaktest"
 )
 
 func span() context.Context {
@@ -46,7 +47,7 @@ func TestZeroConfigExportsNothingAndStartsNothing(t *testing.T) {
 	if err := tel.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := goleak.Find(leaks); err != nil {
+	if err := leaktest.Find(leaks); err != nil {
 		t.Error(err)
 	}
 	if out.Len() > 0 {

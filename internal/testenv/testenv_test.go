@@ -15,9 +15,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/holdfast-run/holdfast/internal/testenv"
+	"github.com/holdfast-run/holdfast/internal/testenv/leaktest"
 )
 
 func connect(t *testing.T, dsn string) *pgx.Conn {
@@ -206,7 +206,7 @@ func TestBuild(t *testing.T) {
 
 func TestLeakOptionsPassOverTheSharedServer(t *testing.T) {
 	testenv.Postgres(t)
-	if err := goleak.Find(testenv.LeakOptions()...); err != nil {
+	if err := leaktest.Find(testenv.LeakOptions()...); err != nil {
 		t.Error(err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/internal/telemetry"
 	"github.com/holdfast-run/holdfast/internal/telemetry/export"
+	"github.com/holdfast-run/holdfast/internal/testenv/leaktest"
 )
 
 // collector takes what OTLP over HTTP sends.
@@ -111,7 +112,7 @@ func TestOnlyWhatIsAskedForIsStarted(t *testing.T) {
 	if err := e.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := goleak.Find(leaks); err != nil {
+	if err := leaktest.Find(leaks); err != nil {
 		t.Error(err)
 	}
 	t.Setenv("OTEL_TRACES_EXPORTER", "console")

@@ -15,16 +15,16 @@ import (
 	"github.com/a2aproject/a2a-go/a2a"
 	"github.com/a2aproject/a2a-go/a2asrv"
 	"github.com/a2aproject/a2a-go/a2asrv/eventqueue"
-	"go.uber.org/goleak"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/testenv"
+	"github.com/holdfast-run/holdfast/internal/testenv/leaktest"
 	"github.com/holdfast-run/holdfast/internal/tool"
 	"github.com/holdfast-run/holdfast/internal/tool/a2atool"
 	"github.com/holdfast-run/holdfast/internal/tool/tooltest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // concierge is an agent over the protocol's own server: what it does is what the
 // message says.

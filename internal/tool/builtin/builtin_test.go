@@ -7,15 +7,14 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/testenv/leaktest"
 	"github.com/holdfast-run/holdfast/internal/tool"
 	"github.com/holdfast-run/holdfast/internal/tool/builtin"
 	"github.com/holdfast-run/holdfast/internal/tool/tooltest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func TestThink(t *testing.T) {
 	tooltest.Toolset(t, tooltest.Case{

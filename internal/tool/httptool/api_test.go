@@ -12,15 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/testenv/leaktest"
 	"github.com/holdfast-run/holdfast/internal/tool"
 	"github.com/holdfast-run/holdfast/internal/tool/httptool"
 	"github.com/holdfast-run/holdfast/internal/tool/tooltest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // mirror answers with the request that it got, or does what the path says.
 type mirror struct {

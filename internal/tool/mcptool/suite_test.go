@@ -9,8 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
+	"github.com/holdfast-run/holdfast/internal/testenv/leaktest"
 	"github.com/holdfast-run/holdfast/internal/tool"
 	"github.com/holdfast-run/holdfast/internal/tool/mcptool"
 	"github.com/holdfast-run/holdfast/internal/tool/tooltest"
@@ -19,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	mcptest.Main()
-	goleak.VerifyTestMain(m)
+	leaktest.Main(m)
 }
 
 // command opens the toolset of a test server over stdio.
