@@ -49,8 +49,8 @@ type Config struct {
 	// ReturnURL is where the application of a tenant waits for its user, "" if the
 	// user ends here.
 	ReturnURL func(tenant string) string
-	// PerSecond is how many answers are taken per second and connection, and from
-	// all together a hundred times as many. Default 20.
+	// PerSecond is how many answers with a true state are taken per second and
+	// connection, and from all together a hundred times as many. Default 20.
 	PerSecond int
 	// Wait is how long an answer may take to be accepted by a worker before the user
 	// is told that it has come. Default 3 s.
@@ -103,6 +103,12 @@ func New(cfg Config) (*Handler, error) {
 		return nil, err
 	}
 	h.mux.HandleFunc("GET "+flow.CallbackPath+"/{connection}", h.callback)
+	// The mode form_post is not asked for, and a browser would bring no cookie.
+	h.mux.HandleFunc(flow.CallbackPath+"/{connection}", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", "GET, HEAD")
+		h.count(r.Context(), "refused")
+		Page(w, http.StatusMethodNotAllowed, Expired)
+	})
 	h.mux.HandleFunc("GET "+flow.DocumentPath+"/{connection}", h.document)
 	h.mux.HandleFunc("GET "+ResultPath+"/{result}", h.result)
 	h.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { Page(w, http.StatusNotFound, Expired) })
@@ -148,15 +154,17 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	connection := r.PathValue("connection")
+	data, answer, ok := h.read(r, connection)
+	if !ok {
+		h.end(w, r, "refused", Expired)
+		return
+	}
+	// Only answers that may be true count: who forges states cannot use up the limit
+	// of those who do not.
 	if !h.allow(connection) {
 		w.Header().Set("Retry-After", "1")
 		h.count(r.Context(), "limited")
 		Page(w, http.StatusTooManyRequests, Busy)
-		return
-	}
-	data, answer, ok := h.read(r, connection)
-	if !ok {
-		h.end(w, r, "refused", Expired)
 		return
 	}
 	sealed, err := h.cfg.Ring.Seal(data, answer)

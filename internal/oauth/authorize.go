@@ -60,6 +60,10 @@ func (c *Client) Start(ctx context.Context, r StartRequest) (Flow, string, error
 			return Flow{}, "", fmt.Errorf("oauth: %w", err)
 		}
 	}
+	key, err := proofKeyFor(d, r.Demand.DPoP)
+	if err != nil {
+		return Flow{}, "", c.refused(server, err)
+	}
 	if r.RegisterAnew {
 		if err := forgetRegistration(ctx, conn, d.Server.Issuer, r.RedirectURI); err != nil {
 			return Flow{}, "", err
@@ -79,9 +83,7 @@ func (c *Client) Start(ctx context.Context, r StartRequest) (Flow, string, error
 		TokenEndpoint: d.Server.TokenEndpoint, RevocationEndpoint: d.Server.RevocationEndpoint,
 		Resource: d.resourceID(), Registration: reg, RedirectURI: r.RedirectURI, State: r.State,
 		Scopes: wantedScopes(conn, d, &r.Demand), Verifier: Secret(randomText()),
-	}
-	if f.ProofKey, err = proofKeyFor(d, r.Demand.DPoP); err != nil {
-		return Flow{}, "", c.refused(server, err)
+		ProofKey: key,
 	}
 	at, err := authorizationURL(d, &f, s256(f.Verifier.Reveal()))
 	if err != nil {

@@ -70,7 +70,8 @@ func (p *challengeParser) list() (out []Challenge) {
 }
 
 // params reads parameters until another challenge begins. False is that what
-// follows cannot be read.
+// follows cannot be read. A comma that is missing between two parameters is
+// passed over: some servers forget it, and it cannot mean anything else.
 func (p *challengeParser) params(c *Challenge) bool {
 	for {
 		before := p.rest
@@ -91,11 +92,11 @@ func (p *challengeParser) params(c *Challenge) bool {
 		if _, twice := c.Params[name]; !twice && len(c.Params) < maxChallengeParams {
 			c.Params[name] = value
 		}
-		p.skip(" \t")
+		spaced := p.skip(" \t")
 		if p.rest == "" {
 			return true
 		}
-		if p.rest[0] != ',' {
+		if p.rest[0] != ',' && !spaced {
 			return false
 		}
 	}
@@ -136,12 +137,29 @@ func (p *challengeParser) token68() string {
 	if i == 0 || after != "" && after[0] != ',' {
 		return ""
 	}
+	if end == i+1 && parameterFollows(after) {
+		return "" // a parameter without value, as some servers write it, among others
+	}
 	t := p.rest[:end]
 	p.rest = after
 	return t
 }
 
+// parameterFollows reports whether what comes after a comma is a parameter and so
+// belongs to the challenge before it.
+func parameterFollows(rest string) bool {
+	next := challengeParser{rest: rest}
+	next.skip(" \t,")
+	name := next.token()
+	next.skip(" \t")
+	value, equals := strings.CutPrefix(next.rest, "=")
+	return name != "" && equals && !strings.HasPrefix(value, "=")
+}
+
 func (p *challengeParser) value() (string, bool) {
+	if p.rest == "" || p.rest[0] == ',' {
+		return "", true
+	}
 	if !strings.HasPrefix(p.rest, `"`) {
 		// A bare value may have more than token characters at some servers, such as
 		// a URL; it ends at a comma or a space.
@@ -151,7 +169,7 @@ func (p *challengeParser) value() (string, bool) {
 		}
 		v := p.rest[:end]
 		p.rest = p.rest[end:]
-		return v, v != "" && !strings.Contains(v, `"`)
+		return v, !strings.Contains(v, `"`)
 	}
 	var b strings.Builder
 	for i := 1; i < len(p.rest); i++ {
@@ -170,14 +188,15 @@ func (p *challengeParser) value() (string, bool) {
 }
 
 // tokenChallenge picks the challenge of a token scheme: the one that says most
-// about where and for what to get a token.
-func tokenChallenge(h http.Header) (Challenge, bool) {
-	var best Challenge
-	score := -1
+// about where and for what to get a token. bound says that only tokens that are
+// bound to a key are taken (RFC 9449 section 7.1).
+func tokenChallenge(h http.Header) (best Challenge, bound bool) {
+	score, bearer := -1, false
 	for _, c := range ParseChallenges(h.Values("WWW-Authenticate")) {
 		if c.Scheme != "bearer" && c.Scheme != "dpop" {
 			continue
 		}
+		bearer = bearer || c.Scheme == "bearer"
 		s := 0
 		if c.Params["resource_metadata"] != "" {
 			s += 4
@@ -192,7 +211,7 @@ func tokenChallenge(h http.Header) (Challenge, bool) {
 			best, score = c, s
 		}
 	}
-	return best, score >= 0
+	return best, score >= 0 && !bearer
 }
 
 // parseScopes splits a scope value and leaves out what is none (RFC 6749 section

@@ -155,15 +155,19 @@ func (c *Client) resource(ctx context.Context, server *url.URL, named string, lo
 	for i, u := range at {
 		o, err := c.document(ctx, u, local)
 		if err != nil {
-			isNamed := i == 0 && named != ""
 			var busy *UnavailableError
-			if errors.Is(err, errAbsent) || isNamed && !errors.As(err, &busy) {
-				if isNamed && !errors.Is(err, errAbsent) {
-					failed = err // the server pointed to something that must not be asked
+			switch {
+			case errors.Is(err, errAbsent):
+			case errors.As(err, &busy) && busy.answered, i == 0 && named != "" && busy == nil:
+				// One place is broken, or the server pointed to something that must not be
+				// asked. Another place may do; if none does, this was the reason.
+				if failed == nil {
+					failed = err
 				}
-				continue
+			default:
+				return nil, err
 			}
-			return nil, err
+			continue
 		}
 		m, err := parseResource(o)
 		if err != nil {
@@ -183,9 +187,9 @@ func (c *Client) resource(ctx context.Context, server *url.URL, named string, lo
 func parseResource(o object) (*OAuthProtectedResource, error) {
 	var m OAuthProtectedResource
 	err := errors.Join(
-		o.get("resource", &m.Resource), o.get("authorization_servers", &m.AuthorizationServers),
-		o.get("scopes_supported", &m.ScopesSupported), o.get("resource_name", &m.ResourceName),
-		o.get("dpop_bound_access_tokens_required", &m.DPoPRequired), o.get("dpop_signing_alg_values_supported", &m.DPoPAlgorithms))
+		o.get("resource", &m.Resource), o.list("authorization_servers", &m.AuthorizationServers),
+		o.list("scopes_supported", &m.ScopesSupported), o.get("resource_name", &m.ResourceName),
+		o.get("dpop_bound_access_tokens_required", &m.DPoPRequired), o.list("dpop_signing_alg_values_supported", &m.DPoPAlgorithms))
 	m.ScopesSupported = cleanScopes(m.ScopesSupported)
 	return &m, err
 }
@@ -227,11 +231,11 @@ func parseServer(o object, issuer string, local bool) (*AuthServerMetadata, erro
 	if err := errors.Join(
 		o.get("issuer", &m.Issuer), o.get("authorization_endpoint", &m.AuthorizationEndpoint), o.get("token_endpoint", &m.TokenEndpoint),
 		o.get("registration_endpoint", &m.RegistrationEndpoint), o.get("revocation_endpoint", &m.RevocationEndpoint),
-		o.get("scopes_supported", &m.ScopesSupported), o.get("response_types_supported", &m.ResponseTypesSupported),
-		o.get("grant_types_supported", &m.GrantTypesSupported),
-		o.get("token_endpoint_auth_methods_supported", &m.TokenEndpointAuthMethodsSupported),
-		o.get("code_challenge_methods_supported", &m.CodeChallengeMethodsSupported),
-		o.get("dpop_signing_alg_values_supported", &m.DPoPAlgorithms),
+		o.list("scopes_supported", &m.ScopesSupported), o.list("response_types_supported", &m.ResponseTypesSupported),
+		o.list("grant_types_supported", &m.GrantTypesSupported),
+		o.list("token_endpoint_auth_methods_supported", &m.TokenEndpointAuthMethodsSupported),
+		o.list("code_challenge_methods_supported", &m.CodeChallengeMethodsSupported),
+		o.list("dpop_signing_alg_values_supported", &m.DPoPAlgorithms),
 		o.get("authorization_response_iss_parameter_supported", &m.IssuerInResponse),
 		o.get("client_id_metadata_document_supported", &m.ClientIDMetadataDocument),
 	); err != nil {

@@ -41,6 +41,19 @@ func TestChallenges(t *testing.T) {
 		"unterminated":      {[]string{`Bearer scope="a", realm="r`}, []c{{"bearer", "", p("scope", "a")}}},
 		"unterminated next": {[]string{`Bearer scope="a`, `Basic realm="r"`}, []c{{"bearer", "", p()}, {"basic", "", p("realm", "r")}}},
 		"nothing":           {[]string{"", "=", `"x"`}, nil},
+		"token68 first":     {[]string{`NTLM TlRMTVNT/+A=, Bearer scope="s"`}, []c{{"ntlm", "TlRMTVNT/+A=", p()}, {"bearer", "", p("scope", "s")}}},
+		"token68, one pad":  {[]string{`Negotiate YWI=,Bearer`}, []c{{"negotiate", "YWI=", p()}, {"bearer", "", p()}}},
+		"quoted pairs":      {[]string{`Bearer realm="\"a\\b\c\"", scope="s"`}, []c{{"bearer", "", p("realm", `"a\bc"`, "scope", "s")}}},
+		"empty quotes":      {[]string{`Bearer realm="",scope=""`}, []c{{"bearer", "", p("realm", "", "scope", "")}}},
+		"tabs":              {[]string{"Bearer\trealm\t=\t\"x\"\t,\tscope=s"}, []c{{"bearer", "", p("realm", "x", "scope", "s")}}},
+		"many spaces":       {[]string{`   Bearer    realm="x"   ,   scope="s"   `}, []c{{"bearer", "", p("realm", "x", "scope", "s")}}},
+		"schemes of tokens": {[]string{`x!#$%&'*+-.^_|~1 a=b, Bearer`}, []c{{"x!#$%&'*+-.^_|~1", "", p("a", "b")}, {"bearer", "", p()}}},
+		"three in one":      {[]string{`Digest realm="a, Bearer x=\"y\"", qop="auth,auth-int", nonce=abc, Basic realm=r , bearer resource_metadata="https://h/p?a=1,2"`}, []c{{"digest", "", p("realm", `a, Bearer x="y"`, "qop", "auth,auth-int", "nonce", "abc")}, {"basic", "", p("realm", "r")}, {"bearer", "", p("resource_metadata", "https://h/p?a=1,2")}}},
+		"bytes above ASCII": {[]string{"Bearer realm=\"caf\xc3\xa9 \xff\", scope=s"}, []c{{"bearer", "", p("realm", "caf\xc3\xa9 \xff", "scope", "s")}}},
+		"no comma between":  {[]string{`Bearer realm="x" resource_metadata="https://h/x" scope=s, Basic`}, []c{{"bearer", "", p("realm", "x", "resource_metadata", "https://h/x", "scope", "s")}, {"basic", "", p()}}},
+		"no comma, next":    {[]string{`Bearer realm="x" Basic realm="y"`}, []c{{"bearer", "", p("realm", "x")}}},
+		"no value":          {[]string{`Bearer realm=, error= , scope="s"`}, []c{{"bearer", "", p("realm", "", "error", "", "scope", "s")}}},
+		"empty headers":     {[]string{"", "Bearer", " , "}, []c{{"bearer", "", p()}}},
 		"huge":              {[]string{"Bearer scope=" + strings.Repeat("x", 1<<20)}, nil},
 	} {
 		if got := oauth.ParseChallenges(tc.in); !reflect.DeepEqual(got, tc.want) {
@@ -100,6 +113,61 @@ func TestDiscovery(t *testing.T) {
 			w.resourceMeta = nil
 			w.odd["mcp:/.well-known/oauth-protected-resource"] = func(rw http.ResponseWriter, _ *http.Request) { reply(rw, 200, meta) }
 		}, asks: "GET /.well-known/oauth-protected-resource/mcp"},
+		"M1 the other place is broken": {change: func(w *world) {
+			meta := document{"resource": w.resource.URL, "authorization_servers": []string{w.issuer.URL}}
+			w.odd["mcp:/.well-known/oauth-protected-resource/mcp"] = text(500, "text/html", "<h1>Internal error")
+			w.odd["mcp:/.well-known/oauth-protected-resource"] = func(rw http.ResponseWriter, _ *http.Request) { reply(rw, 200, meta) }
+		}},
+		"M1 both places are broken": {change: func(w *world) {
+			w.odd["mcp:/.well-known/oauth-protected-resource/mcp"] = text(502, "text/html", "")
+		}, want: "cannot be used", code: holdfast.CodeUnavailable},
+		"M1 a path alone": {change: func(w *world) {
+			meta := w.resourceMeta
+			w.resourceMeta = nil
+			w.odd["mcp:/some/where"] = func(rw http.ResponseWriter, _ *http.Request) { reply(rw, 200, meta) }
+			w.challenge = func() string { return `Bearer resource_metadata="/some/where"` }
+		}, asks: "GET /some/where"},
+		"M1 a host alone": {change: func(w *world) {
+			w.challenge = func() string { return `Bearer resource_metadata="//evil.example/x"` }
+		}},
+		"M1 plain http elsewhere": {change: func(w *world) {
+			w.challenge = func() string { return `Bearer resource_metadata="http://evil.example/x"` }
+		}},
+		"no challenge":   {change: func(w *world) { w.challenge = func() string { return "" } }},
+		"only Basic":     {change: func(w *world) { w.challenge = func() string { return `Basic realm="x"` } }},
+		"DPoP or Bearer": {change: func(w *world) { w.challenge = func() string { return `DPoP algs="ES256", Bearer` } }},
+		"DPoP alone":     {change: func(w *world) { w.challenge = func() string { return `DPoP algs="ES256"` } }, want: "bound to a key"},
+		"lists as strings": {change: func(w *world) {
+			w.resourceMeta["authorization_servers"], w.resourceMeta["scopes_supported"] = w.issuer.URL, "read write"
+			w.serverMeta["code_challenge_methods_supported"], w.serverMeta["response_types_supported"] = "S256", "code"
+		}},
+		"a list of numbers": {change: func(w *world) { w.serverMeta["scopes_supported"] = []int{1} }, want: "wrong type"},
+		"a switch in words": {change: func(w *world) { w.serverMeta["authorization_response_iss_parameter_supported"] = "true" }, want: "wrong type"},
+		"another type of content": {change: func(w *world) {
+			b, _ := jsonOf(w.serverMeta)
+			w.odd["/.well-known/oauth-authorization-server"] = text(200, "text/plain", "\xef\xbb\xbf"+b)
+		}},
+		"no content": {change: func(w *world) {
+			w.odd["/.well-known/oauth-authorization-server"] = text(204, "", "")
+		}, want: "has no metadata"},
+		"an issuer twice": {change: func(w *world) {
+			b, _ := jsonOf(w.serverMeta)
+			w.odd["/.well-known/oauth-authorization-server"] = text(200, "application/json", `{"issuer":"https://evil.example",`+b[1:])
+		}, want: "has no metadata"},
+		"a token endpoint twice": {change: func(w *world) {
+			b, _ := jsonOf(w.serverMeta)
+			w.odd["/.well-known/oauth-authorization-server"] = text(200, "application/json", strings.TrimSuffix(b, "}")+`,"token_endpoint":"https://evil.example/token"}`)
+		}, want: "has no metadata"},
+		"bomb":               {change: func(w *world) { w.odd["/.well-known/oauth-authorization-server"] = bomb }, want: "more than"},
+		"one byte at a time": {change: func(w *world) { w.use(short); w.odd["/.well-known/oauth-authorization-server"] = drip }, want: "in time", code: holdfast.CodeUnavailable},
+		"a redirect to a mirror": {change: func(w *world) {
+			w.odd["/.well-known/oauth-authorization-server"] = redirect("/mirror")
+			w.odd["/mirror"] = func(rw http.ResponseWriter, _ *http.Request) { reply(rw, 200, w.serverMeta) }
+		}},
+		"a redirect to a page": {change: func(w *world) {
+			w.odd["mcp:/.well-known/oauth-protected-resource/mcp"] = redirect(w.issuer.URL + "/login")
+			w.odd["/login"] = text(200, "text/html", "<html>Log in")
+		}, want: "does not register", asks: "POST /register"}, // no metadata: an old server
 		"M2 another host":      {change: func(w *world) { w.resourceMeta["resource"] = "https://evil.example/mcp" }, want: "another resource"},
 		"M2 a sibling":         {change: func(w *world) { w.resourceMeta["resource"] = w.resource.URL + "/mc" }, want: "another resource"},
 		"M2 below":             {change: func(w *world) { w.resourceMeta["resource"] = w.resource.URL + "/mcp/x" }, want: "another resource"},
@@ -156,7 +224,7 @@ func TestDiscovery(t *testing.T) {
 		}, want: "in time", code: holdfast.CodeUnavailable},
 		"redirects for ever": {change: func(w *world) {
 			w.odd["mcp:/.well-known/oauth-protected-resource/mcp"] = redirect("/.well-known/oauth-protected-resource/mcp")
-		}, want: "too often"},
+		}, want: "too often", code: holdfast.CodeForbidden},
 		"redirect to plain http": {change: func(w *world) {
 			w.odd["mcp:/.well-known/oauth-protected-resource/mcp"] = redirect("http://192.0.2.1/")
 		}, want: "not https"},
@@ -220,6 +288,17 @@ func TestRegistration(t *testing.T) {
 		"refused":              {text(400, "application/json", `{"error":"invalid_redirect_uri","error_description":"canary-x"}`), "invalid_redirect_uri"},
 		"refused in its words": {text(400, "application/json", `{"error":"canary-x"}`), "no reason"},
 		"busy":                 {text(503, "text/plain", ""), "cannot be used"},
+		"no content":           {text(204, "", ""), "no reason"},
+		"accepted for later":   {text(202, "application/json", `{"client_id":"x"}`), "no reason"},
+		"needs a token":        {text(401, "application/json", `{"error":"invalid_token"}`), "by hand"},
+		"other grants":         {text(201, "application/json", `{"client_id":"x","grant_types":["client_credentials"]}`), "something else"},
+		"other responses":      {text(201, "application/json", `{"client_id":"x","response_types":["token"]}`), "something else"},
+		"no refresh":           {answer: text(201, "application/json", `{"client_id":"x","grant_types":["authorization_code"],"response_types":["code"]}`)},
+		"more than was asked":  {answer: text(201, "application/json", `{"client_id":"x","client_secret":"canary-s","client_secret_expires_at":0,"registration_access_token":"canary-r","registration_client_uri":"https://as.example/r","scope":"a b","contacts":null,"redirect_uris":["https://other.example","`+redirectURI+`"]}`)},
+		"expiry in words":      {answer: text(201, "application/json", `{"client_id":"x","client_secret":"canary-s","client_secret_expires_at":"never"}`)},
+		"a number for an id":   {text(201, "application/json", `{"client_id":7}`), "wrong type"},
+		"two ids":              {text(201, "application/json", `{"client_id":"x","client_id":"y"}`), "no JSON"},
+		"bomb":                 {bomb, "more than"},
 		"endless":              {endless, "more than"},
 		"redirect":             {redirect("https://evil.example"), "307"},
 	} {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
@@ -35,18 +36,21 @@ type answer struct {
 func (c *Client) do(ctx context.Context, req *http.Request, redirects bool, local bool) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
+	var misled error
 	client := &http.Client{Transport: c.opts.Transport, CheckRedirect: func(next *http.Request, via []*http.Request) error {
 		if !redirects {
 			return http.ErrUseLastResponse
 		}
-		if len(via) > maxRedirects {
-			return errors.New("it redirects too often")
+		if _, misled = checkEndpoint("target of its redirect", next.URL.String(), local); misled == nil && len(via) > maxRedirects {
+			misled = errors.New("it redirects too often")
 		}
-		_, err := checkEndpoint("target of its redirect", next.URL.String(), local)
-		return err
+		return misled
 	}}
 	req.Header.Set("Accept", "application/json")
 	resp, err := client.Do(req.WithContext(ctx))
+	if misled != nil {
+		return nil, fmt.Errorf("%s: %w", origin(req.URL), misled)
+	}
 	if err != nil {
 		return nil, unavailable(req.URL, err)
 	}
@@ -68,6 +72,8 @@ type UnavailableError struct {
 	// RetryAfter is how long the server asked to be left alone; 0 if it did not.
 	RetryAfter time.Duration
 	cause      string
+	// answered says that the server did answer, with an error.
+	answered bool
 }
 
 func (e *UnavailableError) Error() string { return e.Origin + " cannot be used: " + e.cause }
@@ -101,7 +107,7 @@ func unavailable(u *url.URL, err error) error {
 
 // busy is the error for 429 and 5xx.
 func busy(u *url.URL, a *answer) error {
-	e := &UnavailableError{Origin: origin(u), cause: fmt.Sprintf("HTTP %d", a.status)}
+	e := &UnavailableError{Origin: origin(u), cause: fmt.Sprintf("HTTP %d", a.status), answered: true}
 	if s, err := strconv.Atoi(a.header.Get("Retry-After")); err == nil && s > 0 {
 		e.RetryAfter = min(time.Duration(s)*time.Second, time.Hour)
 	} else if at, err := http.ParseTime(a.header.Get("Retry-After")); err == nil {
@@ -146,11 +152,34 @@ func (c *Client) document(ctx context.Context, at string, local bool) (object, e
 // encoding/json structs would match in any case.
 type object map[string]json.RawMessage
 
+// parseObject reads one object. A member that comes twice with different values
+// makes it none: readers that take the first and readers that take the last would
+// believe different things.
 func parseObject(b []byte) (object, error) {
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
-	var o object
-	if err := json.Unmarshal(b, &o); err != nil || o == nil {
-		return nil, errors.New("this is no JSON object")
+	none := errors.New("this is no JSON object")
+	if !json.Valid(b) {
+		return nil, none
+	}
+	dec := json.NewDecoder(bytes.NewReader(b))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil, none
+	}
+	o := object{}
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil, none
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, none
+		}
+		key, _ := name.(string) // names are always strings
+		if old, twice := o[key]; twice && !bytes.Equal(old, value) {
+			return nil, errors.New("a member comes twice with different values")
+		}
+		o[key] = value
 	}
 	return o, nil
 }
@@ -172,16 +201,24 @@ func (o object) get(name string, into any) error {
 	return nil
 }
 
-// seconds reads a length of time, which some servers write as a string.
-func (o object) seconds(name string) (n int64, present bool, err error) {
-	raw, ok := o[name]
-	if !ok || string(raw) == "null" {
-		return 0, false, nil
+// list reads a list of strings. Some servers write one string instead, as in the
+// parameter scope, with spaces between several.
+func (o object) list(name string, into *[]string) error {
+	var one string
+	if raw := o[name]; len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, &one) == nil {
+		*into = strings.Fields(one)
+		return nil
 	}
-	f, err := strconv.ParseFloat(string(bytes.Trim(raw, `"`)), 64)
+	return o.get(name, into)
+}
+
+// seconds reads a length of time, which some servers write as a string. One that
+// is negative, or no number, says nothing: servers write that for "never".
+func (o object) seconds(name string) (n int64, known bool) {
+	f, err := strconv.ParseFloat(string(bytes.Trim(o[name], `" `)), 64)
 	if err != nil || f < 0 || f != f {
-		return 0, false, &wrongTypeError{name}
+		return 0, false
 	}
 	const tenYears = 10 * 366 * 24 * 3600
-	return int64(min(f, tenYears)), true, nil
+	return int64(min(f, tenYears)), true
 }

@@ -174,7 +174,9 @@ func (c *Client) parseRegistration(u *url.URL, a *answer, issuer, redirectURI, m
 		if code != "" {
 			reason = code
 		}
-		return Registration{}, holdfast.Errorf(holdfast.CodeForbidden, "the authorization server %s does not register the client: %s (HTTP %d)", issuer, reason, a.status)
+		return Registration{}, holdfast.Errorf(holdfast.CodeForbidden,
+			"the authorization server %s does not register the client: %s (HTTP %d); one that was registered there by hand can be stored for the connection",
+			issuer, reason, a.status)
 	}
 	o, err := parseObject(a.body)
 	if a.status != http.StatusCreated && a.status != http.StatusOK {
@@ -194,9 +196,9 @@ func (c *Client) parseRegistration(u *url.URL, a *answer, issuer, redirectURI, m
 		return refuse("", "the answer is no JSON object")
 	}
 	var id, secret, got string
-	var redirects []string
+	var redirects, grants, responses []string
 	if err := errors.Join(o.get("client_id", &id), o.get("client_secret", &secret), o.get("token_endpoint_auth_method", &got),
-		o.get("redirect_uris", &redirects)); err != nil {
+		o.list("redirect_uris", &redirects), o.list("grant_types", &grants), o.list("response_types", &responses)); err != nil {
 		return refuse("", err.Error())
 	}
 	r := Registration{Issuer: issuer, ClientID: id, ClientSecret: Secret(secret), Method: method, Source: SourceDynamic, RedirectURI: redirectURI}
@@ -222,6 +224,8 @@ func (c *Client) parseRegistration(u *url.URL, a *answer, issuer, redirectURI, m
 		return refuse("", "the answer has no client secret")
 	case len(redirects) > 0 && !slices.Contains(redirects, redirectURI):
 		return refuse("", "it registered another redirect URI")
+	case len(grants) > 0 && !slices.Contains(grants, "authorization_code"), len(responses) > 0 && !slices.Contains(responses, "code"):
+		return refuse("", "it registered the client for something else than authorization codes")
 	}
 	return r, nil
 }

@@ -3,8 +3,10 @@ package oauth
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -56,9 +58,39 @@ var knownCodes = []string{
 	errUnsupportedTokenType, "insufficient_user_authentication",
 }
 
+// passingCodes say nothing of the grant: the same request may work later,
+// whatever status they come with.
+var passingCodes = []string{"server_error", "temporarily_unavailable", "slow_down"}
+
+// parseParameters reads the answer of a token endpoint: JSON (RFC 6749 section
+// 5.1), or a form, which servers older than that send.
+func parseParameters(a *answer) (object, error) {
+	kind, _, _ := mime.ParseMediaType(a.header.Get("Content-Type")) // one that cannot be read is no form
+	if kind != "application/x-www-form-urlencoded" {
+		return parseObject(a.body)
+	}
+	if o, err := parseObject(a.body); err == nil {
+		return o, nil // the type is wrong, not the answer
+	}
+	form, err := url.ParseQuery(string(a.body))
+	if err != nil {
+		return nil, errors.New("this is no form")
+	}
+	o := object{}
+	for name, values := range form {
+		if len(values) != 1 {
+			return nil, errors.New("a parameter comes twice")
+		}
+		if o[name], err = json.Marshal(values[0]); err != nil {
+			return nil, fmt.Errorf("reading a form: %w", err)
+		}
+	}
+	return o, nil
+}
+
 // errorCode is the error code of an answer, "" if there is none.
 func errorCode(a *answer) (code string) {
-	if o, err := parseObject(a.body); err == nil {
+	if o, err := parseParameters(a); err == nil {
 		_ = o.get("error", &code) // one of a wrong type is none
 	}
 	return code
@@ -201,13 +233,13 @@ func (c *Client) parseTokens(u *url.URL, a *answer, bound bool) (*tokens, error)
 	refuse := func(reason string) (*tokens, error) {
 		return nil, &TokenError{Origin: origin(u), Status: a.status, Reason: reason}
 	}
-	o, err := parseObject(a.body)
+	o, err := parseParameters(a)
 	if a.status != http.StatusOK {
 		code := ""
 		if err == nil {
 			_ = o.get("error", &code) // one of a wrong type is none
 		}
-		if isBusy(a.status) && !slices.Contains([]string{errInvalidGrant, errInvalidClient}, code) {
+		if isBusy(a.status) && !slices.Contains([]string{errInvalidGrant, errInvalidClient}, code) || slices.Contains(passingCodes, code) {
 			return nil, busy(u, a)
 		}
 		if slices.Contains(knownCodes, code) {
@@ -227,14 +259,18 @@ func (c *Client) parseTokens(u *url.URL, a *answer, bound bool) (*tokens, error)
 	if raw, ok := o["error"]; ok && string(raw) != "null" && o["access_token"] == nil {
 		code := ""
 		_ = o.get("error", &code) // one of a wrong type is none
+		if slices.Contains(passingCodes, code) {
+			return nil, busy(u, a)
+		}
 		if slices.Contains(knownCodes, code) {
 			return nil, &TokenError{Origin: origin(u), Status: a.status, Code: code}
 		}
 		return refuse("an error with status 200")
 	}
-	var access, refresh, kind, scope, issuedKind string
+	var access, refresh, kind, issuedKind string
+	var scopes []string
 	if err := errors.Join(o.get("access_token", &access), o.get("refresh_token", &refresh), o.get("token_type", &kind),
-		o.get("scope", &scope), o.get("issued_token_type", &issuedKind)); err != nil {
+		o.list("scope", &scopes), o.get("issued_token_type", &issuedKind)); err != nil {
 		return refuse(err.Error())
 	}
 	t := &tokens{issuedKind: issuedKind, refresh: Secret(refresh), access: Secret(access)}
@@ -254,14 +290,10 @@ func (c *Client) parseTokens(u *url.URL, a *answer, bound bool) (*tokens, error)
 	default:
 		return refuse("the token is of a type that is not known")
 	}
-	if _, ok := o["scope"]; ok && scope != "" {
-		t.scopes, t.scoped = parseScopes(scope), true
+	if scopes = cleanScopes(scopes); len(scopes) > 0 {
+		t.scopes, t.scoped = scopes, true
 	}
-	n, present, err := o.seconds("expires_in")
-	if err != nil {
-		return refuse(err.Error())
-	}
-	if present {
+	if n, known := o.seconds("expires_in"); known {
 		t.expires = c.opts.Now().Add(time.Duration(n) * time.Second)
 	}
 	return t, nil

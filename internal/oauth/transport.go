@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ const (
 	maxReplay = 16 << 20
 	// drainBody is how much of a refused answer is read to keep its connection.
 	drainBody = 4 << 10
+	// drainTime is how long that may take.
+	drainTime = 500 * time.Millisecond
 )
 
 // RoundTripper returns the transport for requests to the MCP server of a
@@ -159,6 +162,9 @@ func (t *trip) run(ctx context.Context) (*http.Response, error) {
 }
 
 func discard(resp *http.Response) {
+	// A server that promises a body and sends none must not hold the request.
+	stop := time.AfterFunc(drainTime, func() { _ = resp.Body.Close() })
+	defer stop.Stop()
 	_, _ = io.CopyN(io.Discard, resp.Body, drainBody) // for the connection's sake; what it says does not matter
 	_ = resp.Body.Close()
 }
@@ -280,10 +286,10 @@ func (t *trip) unauthorized(ctx context.Context, resp *http.Response) (again boo
 			}
 		}
 	}
-	challenge, _ := tokenChallenge(resp.Header)
+	challenge, bound := tokenChallenge(resp.Header)
 	d := Demand{
-		ServerURL: t.rt.key.ServerURL, Status: http.StatusUnauthorized, ResourceMetadata: challenge.Params["resource_metadata"],
-		Scopes: parseScopes(challenge.Params["scope"]), DPoP: challenge.Scheme == "dpop",
+		ServerURL: t.rt.key.ServerURL, Status: http.StatusUnauthorized, ResourceMetadata: t.metadataURL(challenge),
+		Scopes: parseScopes(challenge.Params["scope"]), DPoP: bound,
 		Held: slices.Clone(t.grant.Scopes), Issuer: t.grant.Issuer,
 	}
 	if t.rt.conn.Machine != nil {
@@ -295,6 +301,19 @@ func (t *trip) unauthorized(ctx context.Context, resp *http.Response) (again boo
 	return false, required(d)
 }
 
+// metadataURL is where the challenge says that the resource's metadata are. RFC
+// 9728 section 5.1 wants a URL; a path alone, which some servers send, is one of
+// the server's own.
+func (t *trip) metadataURL(c Challenge) string {
+	named := c.Params["resource_metadata"]
+	if strings.HasPrefix(named, "/") {
+		if u, err := t.rt.server.Parse(named); err == nil && origin(u) == origin(t.rt.server) {
+			return u.String()
+		}
+	}
+	return named
+}
+
 // forbidden decides what follows a 403 for too small a scope: all scopes that
 // the grant has and those that are missing, from a human or a machine.
 func (t *trip) forbidden(ctx context.Context, resp *http.Response) (again bool, err error) {
@@ -303,7 +322,7 @@ func (t *trip) forbidden(ctx context.Context, resp *http.Response) (again bool, 
 	}
 	challenge, _ := tokenChallenge(resp.Header)
 	d := Demand{
-		ServerURL: t.rt.key.ServerURL, Status: http.StatusForbidden, ResourceMetadata: challenge.Params["resource_metadata"],
+		ServerURL: t.rt.key.ServerURL, Status: http.StatusForbidden, ResourceMetadata: t.metadataURL(challenge),
 		Scopes: parseScopes(challenge.Params["scope"]), DPoP: t.grant.ProofKey != "",
 		Held: slices.Clone(t.grant.Scopes), Issuer: t.grant.Issuer,
 	}

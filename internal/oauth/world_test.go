@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -329,6 +330,34 @@ func endless(rw http.ResponseWriter, r *http.Request) {
 	for r.Context().Err() == nil {
 		if _, err := rw.Write(bytes.Repeat([]byte("x"), 64<<10)); err != nil {
 			return
+		}
+	}
+}
+
+// bomb is small on the wire and 64 MiB when it is unpacked.
+func bomb(rw http.ResponseWriter, _ *http.Request) {
+	rw.Header().Set("Content-Type", "application/json")
+	rw.Header().Set("Content-Encoding", "gzip")
+	z := gzip.NewWriter(rw)
+	defer z.Close()
+	_, _ = io.WriteString(z, `{"a":"`)
+	for range 1 << 10 {
+		if _, err := z.Write(make([]byte, 64<<10)); err != nil {
+			return
+		}
+	}
+}
+
+// drip never stops sending, and never sends much.
+func drip(rw http.ResponseWriter, r *http.Request) {
+	for r.Context().Err() == nil {
+		if _, err := io.WriteString(rw, " "); err != nil {
+			return
+		}
+		rw.(http.Flusher).Flush()
+		select {
+		case <-r.Context().Done():
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }
