@@ -5,8 +5,7 @@ package main
 import (
 	"os"
 
-	"github.com/holdfast-run/holdfast/internal/app"
-	"github.com/holdfast-run/holdfast/internal/config"
+	"github.com/holdfast-run/holdfast/internal/app/redirect"
 	"github.com/holdfast-run/holdfast/internal/telemetry/export"
 )
 
@@ -14,7 +13,5 @@ import (
 var version = "dev"
 
 func main() {
-	os.Exit(app.Main("oauth-callback", version, export.FromEnv, func(_ config.Config) app.Roles {
-		return app.Roles{Callback: true}
-	}))
+	os.Exit(redirect.Main("oauth-callback", version, export.FromEnv))
 }

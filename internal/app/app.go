@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,6 +16,7 @@ import (
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/app/process"
 	"github.com/holdfast-run/holdfast/internal/config"
 	"github.com/holdfast-run/holdfast/internal/egress"
 	"github.com/holdfast-run/holdfast/internal/events"
@@ -43,7 +42,6 @@ type Roles struct {
 	API      bool
 	Worker   bool
 	Recorder bool
-	Callback bool
 }
 
 // Options are what a program gives beside its configuration.
@@ -147,7 +145,7 @@ type program struct {
 	auth  *authorizations // nil without keys
 	// publicURL is where users reach the API.
 	publicURL string
-	front     atomic.Pointer[http.Handler]
+	server    *process.Server // nil without a port
 	hooks     *httpapi.Webhooks
 	guard     *egress.Guard
 
@@ -181,13 +179,6 @@ func (p *program) start(ctx context.Context) error {
 	p.publicURL = strings.TrimSuffix(p.cfg.PublicURL.Reveal(), "/")
 	if addr != "" && p.publicURL == "http://"+p.cfg.Listen {
 		p.publicURL = "http://" + addr // the port may be a free one
-	}
-	if p.roles == (Roles{Callback: true}) {
-		if err := p.startCallback(ctx); err != nil {
-			return err
-		}
-		p.ready(addr)
-		return nil
 	}
 	if err := p.openBus(ctx); err != nil {
 		return err
@@ -233,40 +224,20 @@ func (p *program) listen() (string, error) {
 	if p.cfg.Listen == "-" {
 		return "", nil
 	}
-	ln, err := net.Listen("tcp", p.cfg.Listen)
+	srv, err := process.Listen(p.cfg.Listen, p.healthHandler(false), p.log, func(err error) { p.failed <- err })
 	if err != nil {
-		return "", fmt.Errorf("listen on %s: %w", p.cfg.Listen, err)
+		return "", err
 	}
-	p.serve(p.healthHandler(false))
-	srv := &http.Server{
-		Handler: timedBodies(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			(*p.front.Load()).ServeHTTP(w, r)
-		}), bodyTime),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
-	}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		if err := srv.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
-			p.failed <- fmt.Errorf("serve HTTP: %w", err)
-		}
-	}()
-	p.onStop(func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if err := srv.Shutdown(ctx); err != nil {
-			_ = srv.Close() // those who still hang on are cut
-		}
-		<-served
-		return nil
-	})
-	return ln.Addr().String(), nil
+	p.server = srv
+	p.onStop(srv.Stop)
+	return srv.Addr(), nil
 }
 
-func (p *program) serve(h http.Handler) { p.front.Store(&h) }
+func (p *program) serve(h http.Handler) {
+	if p.server != nil {
+		p.server.Serve(h)
+	}
+}
 
 // openBus connects to NATS, the embedded server or another one.
 func (p *program) openBus(ctx context.Context) error {

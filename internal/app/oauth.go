@@ -12,6 +12,7 @@ import (
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/callback"
+	"github.com/holdfast-run/holdfast/internal/config"
 	"github.com/holdfast-run/holdfast/internal/egress"
 	"github.com/holdfast-run/holdfast/internal/httpapi"
 	"github.com/holdfast-run/holdfast/internal/oauth"
@@ -42,12 +43,12 @@ func (p *program) oauthKeys() (*vault.LocalKeys, *state.Ring, error) {
 	read := func(name, text, file string) ([]vault.NamedKey, error) {
 		switch {
 		case text != "":
-			keys, err := vault.ParseKeys(strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == '\n' || r == ' ' }))
+			keys, err := vault.ParseKeys(config.List(text))
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 			return keys, nil
-		case p.cfg.DatabaseURL == "" && p.roles != (Roles{Callback: true}):
+		case p.cfg.DatabaseURL == "":
 			return vault.KeyFile(filepath.Join(p.cfg.Data, file))
 		}
 		return nil, nil
@@ -96,16 +97,6 @@ func (p *program) documentURL(connection string) string {
 	return ""
 }
 
-// returnURL is where a tenant's application waits for its users.
-func (p *program) returnURL(tenantID string) string {
-	for _, item := range strings.FieldsFunc(p.cfg.ReturnURLs, func(r rune) bool { return r == ',' || r == '\n' }) {
-		if name, to, ok := strings.Cut(strings.TrimSpace(item), "="); ok && name == tenantID {
-			return to
-		}
-	}
-	return ""
-}
-
 func (p *program) openGuard() *egress.Guard {
 	hosted := p.cfg.Hosted.Or(p.o.Hosted)
 	g := egress.New(egress.Policy{AllowHosts: p.cfg.EgressAllow, AllowLoopback: !hosted})
@@ -134,7 +125,7 @@ func (p *program) openAuthorizations() error {
 	p.auth = &authorizations{vault: v, ring: ring, client: client, flows: flow.New(flow.Config{
 		Store: p.store, Sealer: v, Ring: ring, Grants: v.Grants(), Client: client,
 		CallbackURL: p.callbackURL(), StartURL: p.publicURL, DocumentURL: p.documentURL,
-		Confirm: func(tenantID string) bool { return p.returnURL(tenantID) != "" },
+		Confirm: func(tenantID string) bool { return p.cfg.ReturnURL(tenantID) != "" },
 	})}
 	return nil
 }
@@ -250,36 +241,12 @@ func (a *authorizations) Disconnect(ctx context.Context, tenantID, id string) er
 // newCallback makes the handler of the callback routes.
 func (p *program) newCallback(ring *state.Ring) (*callback.Handler, error) {
 	cfg := callback.Config{
-		Ring: ring, Commands: p.bus, CallbackURL: p.callbackURL(), ReturnURL: p.returnURL, Logger: p.log, Meter: p.o.Meter,
+		Ring: ring, Commands: p.bus, CallbackURL: p.callbackURL(), ReturnURL: p.cfg.ReturnURL, Logger: p.log, Meter: p.o.Meter,
 	}
 	if client, err := oauth.NewClient(oauth.Options{Transport: http.DefaultTransport}); err == nil {
 		cfg.Document = client.Document // composes a document and asks nobody
 	}
 	return callback.New(cfg)
-}
-
-// startCallback serves the callback in a process of its own.
-func (p *program) startCallback(ctx context.Context) error {
-	_, ring, err := p.oauthKeys()
-	if err != nil {
-		return err
-	}
-	if ring == nil {
-		p.serve(callbackHandler())
-		return nil
-	}
-	if err := p.openBus(ctx); err != nil {
-		return err
-	}
-	h, err := p.newCallback(ring)
-	if err != nil {
-		return err
-	}
-	mux := http.NewServeMux()
-	mux.Handle("/", p.healthOf([]httpapi.Check{{Name: "nats", Check: p.bus.Ready}}, true))
-	mux.Handle("/oauth/", h)
-	p.serve(mux)
-	return nil
 }
 
 // withOAuth puts the routes for browsers beside those of the API.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-run/holdfast/internal/app"
+	"github.com/holdfast-run/holdfast/internal/app/redirect"
 	"github.com/holdfast-run/holdfast/internal/config"
 	"github.com/holdfast-run/holdfast/internal/pgstore"
 	"github.com/holdfast-run/holdfast/internal/testenv"
@@ -33,6 +34,7 @@ func TestAuthorizationInACluster(t *testing.T) {
 		"HOLDFAST_NATS_URL=" + testenv.NATS(t).URL(), "HOLDFAST_DATABASE_URL=" + dsn,
 		"HOLDFAST_VAULT_KEYS=" + key("A"), "HOLDFAST_OAUTH_STATE_KEYS=" + key("Q"), "HOLDFAST_PUBLIC_URL=http://" + api,
 	}
+	callback := app.Roles{} // of the program that has none of them
 	start := func(roles app.Roles, more ...string) (addr string, stop func()) {
 		cfg, err := config.Load(append(append([]string{"HOLDFAST_LISTEN=127.0.0.1:0"}, env...), more...))
 		if err != nil {
@@ -41,6 +43,12 @@ func TestAuthorizationInACluster(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		ready, done := make(chan string, 1), make(chan error, 1)
 		go func() {
+			if roles == callback {
+				done <- redirect.Run(ctx, cfg, redirect.Options{
+					Name: "test", Logger: slog.New(slog.NewTextHandler(log, nil)), Ready: func(addr string) { ready <- addr },
+				})
+				return
+			}
 			done <- app.Run(ctx, cfg, roles, app.Options{
 				Name: "test", Logger: slog.New(slog.NewTextHandler(log, nil)), DrainGrace: time.Second,
 				Agents: map[string][]byte{"payer.yaml": []byte(payer(p))}, Ready: func(addr string) { ready <- addr },
@@ -62,7 +70,7 @@ func TestAuthorizationInACluster(t *testing.T) {
 	}
 	var callbacks []string
 	for range 2 {
-		addr, _ := start(app.Roles{Callback: true})
+		addr, _ := start(callback)
 		callbacks = append(callbacks, addr)
 	}
 	env = append(env, "HOLDFAST_OAUTH_CALLBACK_URL=http://"+callbacks[0])

@@ -127,6 +127,13 @@ func checkPackages(pkgs []pkg) (problems []string) {
 			}
 		}
 	}
+	for _, s := range small {
+		for _, linked := range reached(pkgs, s.program) {
+			if slices.ContainsFunc(s.without, func(folder string) bool { return within(linked, folder) }) {
+				report("%s links %s: %s", s.program, linked, s.reason)
+			}
+		}
+	}
 	if chain := longestChain(pkgs); len(chain)-1 > maxDepth {
 		report("a chain of %d imports, %d are allowed: %s", len(chain)-1, maxDepth, strings.Join(chain, " → "))
 	}
@@ -205,6 +212,28 @@ func checkLibrary(p pkg, from layer, library string) string {
 }
 
 func within(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
+
+// reached returns the packages of the module that a package imports, directly or
+// not.
+func reached(pkgs []pkg, from string) []string {
+	byPath := map[string]pkg{}
+	for _, p := range pkgs {
+		byPath[p.path] = p
+	}
+	seen := map[string]bool{}
+	var visit func(at string)
+	visit = func(at string) {
+		for _, imported := range byPath[at].imports {
+			to, ok := strings.CutPrefix(imported, module+"/")
+			if ok && !seen[to] {
+				seen[to] = true
+				visit(to)
+			}
+		}
+	}
+	visit(from)
+	return slices.Sorted(maps.Keys(seen))
+}
 
 // longestChain returns the longest chain of imports inside the module that
 // starts at a program.

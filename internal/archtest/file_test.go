@@ -115,6 +115,9 @@ func TestPackageRules(t *testing.T) {
 		"core to core":            {one("internal/worker", "internal/runtime"), "internal/worker (core) imports"},
 		"core to an area's child": {one("internal/runtime", "internal/model/openai"), "imports internal/model/openai (adapter)"},
 		"log upwards":             {one("internal/events", "internal/tenant"), "internal/events (log) imports"},
+		"small program": {slices.Concat(
+			one("cmd/oauth-callback", "internal/app/redirect"), one("internal/app/redirect", "internal/natsbus"), one("internal/natsbus", "internal/runtime"), one("internal/runtime"),
+		), "cmd/oauth-callback links internal/runtime: the service that everybody"},
 		"program to adapter":      {one("cmd/worker", "internal/pgstore"), "cmd/worker (program) imports"},
 		"wrong program to client": {one("cmd/worker", "client"), "cmd/worker (program) imports client"},
 		"right program to client": {one("cmd/holdfast", "client"), ""},

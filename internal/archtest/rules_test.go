@@ -90,10 +90,24 @@ var sideways = []struct{ from, to, reason string }{
 	{"internal/oauth/flow", "internal/oauth", "a flow is carried out by the OAuth client"},
 	{"internal/oauth/flow", "internal/oauth/state", "a flow's state and answer are checked where they are made"},
 	{"internal/oauth/vault", "internal/oauth", "the vault keeps what the OAuth client needs"},
+	{"internal/app", "internal/app/process", "what all server programs have in common"},
+	{"internal/app/redirect", "internal/app/process", "what all server programs have in common"},
 	{"cmd/holdfast", "client", "the command line speaks to a server"},
 	{"cmd/api", "internal/telemetry/export", exporting},
 	{"cmd/worker", "internal/telemetry/export", exporting},
 	{"cmd/oauth-callback", "internal/telemetry/export", exporting},
+}
+
+// small lists programs that must not link parts of the module, directly or not.
+var small = []struct {
+	program string
+	without []string
+	reason  string
+}{
+	{"cmd/oauth-callback", []string{
+		"internal/agent", "internal/model", "internal/tool", "internal/runtime", "internal/httpapi", "internal/pgstore", "internal/sqlitestore",
+		"internal/natsbus/server", "internal/ociregistry", "internal/console",
+	}, "the service that everybody on the Internet reaches has no database, no model and no tool"},
 }
 
 const exporting = "the server programs export telemetry; for holdfast dev the exporters take too much memory"

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-run/holdfast/internal/app"
+	"github.com/holdfast-run/holdfast/internal/app/redirect"
 	"github.com/holdfast-run/holdfast/internal/config"
 	"github.com/holdfast-run/holdfast/internal/pgstore"
 	"github.com/holdfast-run/holdfast/internal/telemetry"
@@ -28,10 +29,11 @@ func runProgram(role string) int {
 	exporters := func(ctx context.Context, s telemetry.Service) (telemetry.Exporters, error) {
 		return export.FromEnv(ctx, s)
 	}
+	if role == "oauth-callback" {
+		return redirect.Main(role, "test", exporters)
+	}
 	return app.Main(role, "test", exporters, func(config.Config) app.Roles {
-		return map[string]app.Roles{
-			"api": {API: true, Recorder: true}, "worker": {Worker: true}, "oauth-callback": {Callback: true},
-		}[role]
+		return map[string]app.Roles{"api": {API: true, Recorder: true}, "worker": {Worker: true}}[role]
 	})
 }
 
