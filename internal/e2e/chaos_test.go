@@ -19,7 +19,7 @@ func TestChaos(t *testing.T) {
 // frozen or told to end every moment. Then everything is healed, the load comes
 // to its end, and what the clients, the log, the archive and the outside tool
 // server have must agree. CHAOS_SEED repeats the order of the blows, though not
-// where exactly they fall.
+// where exactly they fall; CHAOS_OUTPUT is a folder for what the processes wrote.
 func chaos(t *testing.T, duration time.Duration, sessions int) {
 	seed := rand.Uint64()
 	if s := os.Getenv("CHAOS_SEED"); s != "" {

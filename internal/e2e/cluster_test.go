@@ -43,8 +43,9 @@ type node struct {
 
 	struck bool // what was done to it is not over; for the test's goroutine
 
-	mu   sync.Mutex // guards proc
+	mu   sync.Mutex // guards proc and gone
 	proc *testenv.Process
+	gone []*testenv.Process // those before it
 }
 
 // setup says what a cluster has that is not as usual.
@@ -159,8 +160,22 @@ func (n *node) launch() {
 	n.c.t.Helper()
 	p := testenv.Start(n.c.t, n.bin, n.env)
 	n.mu.Lock()
+	if n.proc != nil {
+		n.gone = append(n.gone, n.proc)
+	}
 	n.proc = p
 	n.mu.Unlock()
+}
+
+// output is what all processes of the node have written.
+func (n *node) output() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var b strings.Builder
+	for _, p := range append(n.gone[:len(n.gone):len(n.gone)], n.proc) {
+		b.WriteString(p.Output())
+	}
+	return b.String()
 }
 
 func (n *node) process() *testenv.Process {

@@ -1,7 +1,11 @@
 package e2e_test
 
 import (
+	"cmp"
+	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -203,56 +207,153 @@ func (m *monkey) hit(how string, n *node) {
 func (m *monkey) disturb() { m.unrest = append(m.unrest, time.Now()) }
 
 // report prints how long sessions stood still: from the blow to their owner to
-// the first event of the next owner at the client.
+// the first event of the next owner at the client, and the parts of that time.
 func (m *monkey) report(l *load) {
-	calm, all := map[string]distribution{}, map[string]distribution{}
+	calm, all := map[string][]stall{}, map[string][]stall{}
 	counted := map[string]int{}
-	var drained distribution
+	troubled := func(from, to time.Time) bool {
+		return slices.ContainsFunc(m.unrest, func(u time.Time) bool { return u.After(from.Add(-3*time.Second)) && u.Before(to) })
+	}
+	var drained, drainedAll distribution
 	for _, s := range l.sessions {
 		seen := s.rec.entries()
 		for i := 1; i < len(seen); i++ {
-			if seen[i-1].Event.EventType() == holdfast.TypeSessionHandedOver {
-				drained = append(drained, seen[i].at.Sub(seen[i-1].at))
+			if seen[i-1].Event.EventType() != holdfast.TypeSessionHandedOver {
+				continue
+			}
+			took := seen[i].at.Sub(seen[i-1].at)
+			drainedAll = append(drainedAll, took)
+			if !troubled(seen[i-1].at, seen[i].at) {
+				drained = append(drained, took)
+			}
+			if took > 200*time.Millisecond {
+				m.c.t.Logf("  handed over at %s, session %s: %s", seen[i-1].at.UTC().Format("15:04:05.000"), s.rec.session, took.Round(time.Millisecond))
 			}
 		}
 	}
+	found := m.found()
 	for _, h := range m.hits {
-		took := stalls(l, h)
+		took := stalls(l, h, found)
 		all[h.how] = append(all[h.how], took...)
-		if len(took) > 0 && !slices.ContainsFunc(m.unrest, func(u time.Time) bool {
-			return u.After(h.at.Add(-3*time.Second)) && u.Before(h.at.Add(slices.Max(took)))
-		}) {
+		if len(took) > 0 && !troubled(h.at, h.at.Add(longest(took))) {
 			calm[h.how] = append(calm[h.how], took...)
 			counted[h.how]++
 		}
 	}
 	for _, how := range []string{"killed", "frozen"} {
 		m.c.t.Logf("worker %s, first new event of its sessions after: %s (%d blows); with NATS, Postgres or an API disturbed as well: %s",
-			how, calm[how], counted[how], all[how])
+			how, totals(calm[how]), counted[how], totals(all[how]))
+		var until, claim, read distribution
+		for _, s := range calm[how] {
+			until, claim, read = append(until, s.found), append(claim, s.claim), append(read, s.read)
+		}
+		m.c.t.Logf("  of it until another worker knew: %s; until one had claimed: %s; until the client had read: %s", until, claim, read)
+		slices.SortFunc(calm[how], func(a, b stall) int { return cmp.Compare(b.total(), a.total()) })
+		for _, s := range calm[how][:min(8, len(calm[how]))] {
+			m.c.t.Logf("  %s %s at %s, session %s: %s", s.worker, how, s.at.UTC().Format("15:04:05.000"), s.session, s)
+		}
 	}
-	m.c.t.Logf("handed over, first new event after: %s", drained)
+	m.c.t.Logf("handed over, first new event after: %s; with NATS, Postgres or an API disturbed as well: %s", drained, drainedAll)
+	m.keepOutput()
 }
+
+// keepOutput writes what each process wrote to a file in the folder CHAOS_OUTPUT.
+func (m *monkey) keepOutput() {
+	dir := os.Getenv("CHAOS_OUTPUT")
+	if dir == "" {
+		return
+	}
+	for _, n := range m.c.nodes() {
+		if err := os.WriteFile(filepath.Join(dir, n.name+".log"), []byte(n.output()), 0o644); err != nil {
+			m.c.t.Error(err)
+		}
+	}
+}
+
+// found is when a worker first wrote that another one is lost, by its id.
+func (m *monkey) found() map[string][]time.Time {
+	found := map[string][]time.Time{}
+	for _, n := range m.c.workers {
+		for line := range strings.Lines(n.output()) {
+			if !strings.Contains(line, "waking the sessions of a lost worker") {
+				continue
+			}
+			_, at, _ := strings.Cut(line, "time=")
+			at, _, _ = strings.Cut(at, " ")
+			when, err := time.Parse(time.RFC3339Nano, at)
+			_, id, ok := strings.Cut(line, " lost=")
+			if err != nil || !ok {
+				m.c.t.Errorf("the log line %q: %v", line, err)
+				continue
+			}
+			id, _, _ = strings.Cut(id, " ")
+			found[id] = append(found[id], when)
+		}
+	}
+	for _, times := range found {
+		slices.SortFunc(times, time.Time.Compare)
+	}
+	return found
+}
+
+// stall is a session that stood still because its worker was struck: until
+// another worker knew, from then until a claim was made, and from then until the
+// client had read it.
+type stall struct {
+	worker, session    string
+	at                 time.Time
+	found, claim, read time.Duration
+}
+
+func (s stall) total() time.Duration { return s.found + s.claim + s.read }
+
+func (s stall) String() string {
+	round := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+	return fmt.Sprintf("%s = known after %s + claimed after %s + read after %s", round(s.total()), round(s.found), round(s.claim), round(s.read))
+}
+
+func totals(all []stall) (d distribution) {
+	for _, s := range all {
+		d = append(d, s.total())
+	}
+	return d
+}
+
+func longest(all []stall) time.Duration { return slices.Max(totals(all)) }
 
 // stalls are the times from a blow to the next claim, of the sessions that the
 // worker had and that were not at rest.
-func stalls(l *load, h hit) (took distribution) {
+func stalls(l *load, h hit, found map[string][]time.Time) (took []stall) {
 	for _, s := range l.sessions {
-		owned, moving := false, false
+		owner, moving := "", false
 		for _, e := range s.rec.entries() {
 			claim, ok := e.Event.(*holdfast.SessionClaimedEvent)
 			if e.at.Before(h.at) {
 				if ok {
-					owned = strings.HasPrefix(claim.Worker, h.worker+"-") && e.at.After(h.since)
+					owner = ""
+					if strings.HasPrefix(claim.Worker, h.worker+"-") && e.at.After(h.since) {
+						owner = claim.Worker
+					}
 				}
 				typ := e.Event.EventType()
 				moving = typ != holdfast.TypeSessionParked && typ != holdfast.TypeSessionHandedOver
 				continue
 			}
-			if !owned || !moving || e.Event.EventType() == holdfast.TypeSessionParked {
+			if owner == "" || !moving || e.Event.EventType() == holdfast.TypeSessionParked {
 				break
 			}
 			if ok {
-				took = append(took, e.at.Sub(h.at))
+				st := stall{worker: owner, session: s.rec.session, at: h.at}
+				made := e.Time
+				known := made // a command may have come before the alarm
+				for _, t := range found[owner] {
+					if t.After(h.at) && t.Before(made) {
+						known = t
+						break
+					}
+				}
+				st.found, st.claim, st.read = known.Sub(h.at), made.Sub(known), e.at.Sub(made)
+				took = append(took, st)
 				break
 			}
 		}

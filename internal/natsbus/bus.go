@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,6 +24,8 @@ type Bus struct {
 	log   *slog.Logger
 	names names
 	mux   *mux
+	// ackWait is as configured, the same in all processes.
+	ackWait time.Duration
 
 	noted sync.Map // workers with a note in the stream of marks, see renew
 
@@ -46,7 +49,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the bus: %w", err)
 	}
-	b := &Bus{nc: nc, js: js, log: cfg.Logger, names: names{prefix: cfg.Prefix}}
+	b := &Bus{nc: nc, js: js, log: cfg.Logger, names: names{prefix: cfg.Prefix}, ackWait: cfg.AckWait}
 	if err := b.setup(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("open the bus: %w", err)
 	}

@@ -30,6 +30,9 @@ const (
 	// sendAttempt is how long one attempt of Request to store its command may take.
 	sendAttempt = 2 * time.Second
 	sendPause   = 100 * time.Millisecond
+	// holdMost is about how long a worker may hold a command that it is working on;
+	// then another one gets it as well and asks the session's owner.
+	holdMost = 2 * time.Second
 )
 
 // Send makes a command durable.
@@ -219,6 +222,7 @@ func (b *Bus) delivery(ctx context.Context, msg *nats.Msg) (worker.Delivery, err
 			}
 			return nil
 		},
+		Hold: func() func() { return b.hold(ackSubject) },
 		Retry: func(delay time.Duration) error {
 			if err := b.nc.Publish(ackSubject, nak(delay)); err != nil {
 				return fmt.Errorf("give command %s back: %w", c.ID, err)
@@ -226,6 +230,33 @@ func (b *Bus) delivery(ctx context.Context, msg *nats.Msg) (worker.Delivery, err
 			return nil
 		},
 	}, nil
+}
+
+// hold tells the consumer that a delivery is being worked on, for as long as a
+// worker that lives may take. One that was killed or frozen does not, and the
+// command comes again after the consumer's AckWait.
+func (b *Bus) hold(ackSubject string) (release func()) {
+	var mu sync.Mutex
+	var timer *time.Timer
+	left := int(holdMost/b.ackWait)*2 - 1
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(b.ackWait/2, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if left--; left < 0 || b.ctx.Err() != nil {
+			return
+		}
+		if err := b.nc.Publish(ackSubject, []byte("+WPI")); err == nil {
+			timer.Reset(b.ackWait / 2)
+		}
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		left = 0
+		timer.Stop()
+	}
 }
 
 func nak(delay time.Duration) []byte {

@@ -140,6 +140,27 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// TestHold: a command that a live worker works on does not come again so soon.
+func TestHold(t *testing.T) {
+	const wait = 400 * time.Millisecond
+	b := open(t, connect(t, startServer(t)), natsbus.Config{AckWait: wait})
+	ref := eventstest.NewRef()
+	send(t, b, command(t, ref, "held"))
+	d, began := next(t, b), time.Now()
+	release := d.Hold()
+	if again := next(t, b); again.Command.ID != "held" || time.Since(began) < 2*wait {
+		t.Fatalf("%s came again after %s", again.Command.ID, time.Since(began))
+	}
+	release()
+	if d = next(t, b); d.Command.ID != "held" { // nobody holds it any more
+		t.Fatalf("delivered %+v", d.Queued)
+	}
+	d.Hold()() // and who has let go of it at once does not either
+	if d = next(t, b); d.Command.ID != "held" {
+		t.Fatalf("delivered %+v", d.Queued)
+	}
+}
+
 // TestAbandonedPull: a command is not swallowed by who has stopped asking.
 func TestAbandonedPull(t *testing.T) {
 	b := open(t, connect(t, startServer(t)), natsbus.Config{AckWait: time.Hour})
@@ -300,9 +321,30 @@ func TestRegistry(t *testing.T) {
 	if err := other.Ping(ctx, "w1"); !errors.Is(err, worker.ErrNobody) {
 		t.Fatalf("Ping of nobody: %v", err)
 	}
+	beats := make(chan string, 100)
+	deaf, err := other.Beats(func(name string) {
+		select {
+		case beats <- name:
+		default:
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf()
 	stop, err := b.Announce(ctx, "w1")
 	if err != nil {
 		t.Fatal(err)
+	}
+	for range 2 { // the first key and a renewal
+		select {
+		case name := <-beats:
+			if name != "w1" {
+				t.Fatalf("a key of %q was renewed", name)
+			}
+		case <-ctx.Done():
+			t.Fatal("no worker renews its key")
+		}
 	}
 	if err := other.Ping(ctx, "w1"); err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ const (
 	DefaultShards   = 1
 	DefaultReplicas = 1
 	DefaultMaxBytes = 4 << 30
-	DefaultAckWait  = 2500 * time.Millisecond
+	DefaultAckWait  = time.Second
 	// MaxShards bounds Config.Shards: each is a stream and, on a cluster, a Raft
 	// group.
 	MaxShards = 256
@@ -54,7 +54,8 @@ type Config struct {
 	// Default: as the streams are, DefaultMaxBytes if there are none.
 	MaxBytes int64
 	// AckWait is how long a command may stay unacknowledged by the worker that got
-	// it before another one gets it too. Default: DefaultAckWait.
+	// it, with no sign that it is working on it, before another one gets it too.
+	// Default: DefaultAckWait.
 	AckWait time.Duration
 	// Logger receives what happens to the connection and the streams. Default:
 	// nothing is logged.

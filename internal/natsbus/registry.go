@@ -83,6 +83,21 @@ func (b *Bus) renew(ctx context.Context, name string) error {
 	return nil
 }
 
+// Beats tells of each renewal of a worker's key.
+func (b *Bus) Beats(fn func(name string)) (func(), error) {
+	prefix := b.names.worker("")
+	sub, err := b.nc.Subscribe(b.names.worker("*"), func(msg *nats.Msg) {
+		fn(strings.TrimPrefix(msg.Subject, prefix))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listen for the keys of workers: %w", err)
+	}
+	return func() {
+		// The only failure is a connection or subscription that is closed already.
+		_ = sub.Unsubscribe()
+	}, nil
+}
+
 // Workers returns the workers that have a live key and those that have marks.
 func (b *Bus) Workers(ctx context.Context) (live, marked []string, err error) {
 	keys, err := b.subjects(ctx, b.names.workerStream(), b.names.worker("*"))

@@ -51,6 +51,9 @@ type Delivery struct {
 	Queued
 	// Ack says that the command's acceptance or refusal is stored.
 	Ack func(ctx context.Context) error
+	// Hold keeps the command with this worker until release, while the process
+	// runs; else it comes again soon.
+	Hold func() (release func())
 	// Retry gives the command back, to be delivered again after the delay.
 	Retry func(delay time.Duration) error
 }
@@ -61,6 +64,10 @@ type Registry interface {
 	// Announce makes the worker answer pings and keeps its key alive (time to live
 	// two seconds) until stop.
 	Announce(ctx context.Context, worker string) (stop func(), err error)
+	// Beats calls fn with the name of each worker that renews its key from now on,
+	// which every worker does at least twice a second. fn must not block. A renewal
+	// may go unseen.
+	Beats(fn func(worker string)) (stop func(), err error)
 	// Workers returns the workers that have a mark or a live key.
 	Workers(ctx context.Context) (live, marked []string, err error)
 	// Ping returns nil if the worker answers within the context's time, ErrNobody

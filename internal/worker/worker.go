@@ -194,6 +194,7 @@ func (w *Worker) pull(ctx, hard context.Context, first bool) {
 // dispatch brings a delivered command to the session's owner, or becomes it.
 func (w *Worker) dispatch(ctx context.Context, d Delivery) {
 	c := d.Command
+	defer d.Hold()()
 	for attempt := range 20 {
 		if ctx.Err() != nil {
 			break
