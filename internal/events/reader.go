@@ -12,6 +12,10 @@ import (
 // readPage is how many events a [Reader] asks of the store at once.
 const readPage = 2000
 
+// nearEnd is how many frames a [Reader] walks back before it asks the store:
+// each is a question to the bus, and the store has all but the newest.
+const nearEnd = 4
+
 // Reader reads a session's log as one: the store below, the bus above, forks
 // through to what they were forked from. The zero value is not usable; both
 // fields must be set.
@@ -73,7 +77,7 @@ func (r *Reader) read(ctx context.Context, ref holdfast.SessionRef, at *Head, fn
 		return false, fmt.Errorf("read the end of %s: %w", ref, err)
 	}
 	// A reader that is nearly at the end needs no store: walk back a little.
-	frames, err := r.back(ctx, ref, last, at.Seq, 16)
+	frames, err := r.back(ctx, ref, last, at.Seq, nearEnd)
 	if err != nil {
 		return false, err
 	}

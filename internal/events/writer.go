@@ -56,6 +56,9 @@ type Writer struct {
 	worker string
 	now    func() time.Time
 
+	// sole says that nobody else can know the session's id.
+	sole bool
+
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the publishing goroutine has ended
 
@@ -86,7 +89,16 @@ type place struct {
 // Create writes the first frame of a session. It returns ErrConflict if the
 // session exists already.
 func Create(ctx context.Context, bus Bus, store HeadReader, ref holdfast.SessionRef, ev *holdfast.SessionCreatedEvent) error {
-	return create(ctx, bus, store, ref, ev, 0)
+	_, err := create(ctx, bus, store, ref, ev, 0, false)
+	return err
+}
+
+// CreateNew is [Create] for an id that the caller has just made with
+// [holdfast.NewID] and told nobody: whatever the store may come to have of it is
+// this very frame, so that it is not asked to confirm. It returns the envelope of
+// the session's first event.
+func CreateNew(ctx context.Context, bus Bus, store HeadReader, ref holdfast.SessionRef, ev *holdfast.SessionCreatedEvent) (Envelope, error) {
+	return create(ctx, bus, store, ref, ev, 0, true)
 }
 
 // ErrNoEvent: the log does not reach to that sequence number.
@@ -113,33 +125,36 @@ func Fork(ctx context.Context, r *Reader, parent holdfast.SessionRef, seq uint64
 	}
 	ev.ForkOf, ev.ForkSeq = parent.Session, seq
 	ref := holdfast.SessionRef{Tenant: parent.Tenant, Session: id}
-	return create(ctx, r.Bus, r.Store, ref, ev, at.Epoch)
+	_, err = create(ctx, r.Bus, r.Store, ref, ev, at.Epoch, false)
+	return err
 }
 
 // create writes the first frame in an epoch that is not below what the session
 // inherits.
-func create(ctx context.Context, bus Bus, store HeadReader, ref holdfast.SessionRef, ev *holdfast.SessionCreatedEvent, epoch uint64) error {
+func create(ctx context.Context, bus Bus, store HeadReader, ref holdfast.SessionRef, ev *holdfast.SessionCreatedEvent, epoch uint64, sole bool) (Envelope, error) {
 	payload, err := holdfast.MarshalPayload(ev)
 	if err != nil {
-		return err
+		return Envelope{}, err
 	}
-	env := Envelope{Seq: ev.ForkSeq + 1, Epoch: epoch, Time: time.Now(), Type: ev.EventType(), V: 1, Payload: payload}
+	// The time as it is stored: who is given the envelope sees what readers see.
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	env := Envelope{Seq: ev.ForkSeq + 1, Epoch: epoch, Time: now, Type: ev.EventType(), V: 1, Payload: payload}
 	// What the bus has refuses the frame. What only the store has would do so
 	// afterwards; to ask before leaves no void frame, and none of unknown fate while
 	// the store is away.
 	_, err = store.Session(ctx, ref)
 	if err == nil {
-		return ErrConflict
+		return Envelope{}, ErrConflict
 	}
 	if !errors.Is(err, ErrNoSession) {
-		return fmt.Errorf("look for %s: %w", ref, err)
+		return Envelope{}, fmt.Errorf("look for %s: %w", ref, err)
 	}
-	w := &Writer{bus: bus, store: store, ref: ref, epoch: epoch}
+	w := &Writer{bus: bus, store: store, ref: ref, epoch: epoch, sole: sole}
 	_, err = w.publish(ctx, place{}, []Envelope{env})
 	if errors.Is(err, ErrLost) {
-		return ErrConflict
+		err = ErrConflict
 	}
-	return err
+	return env, err
 }
 
 // Claim takes the session over: it appends session_claimed in a new epoch after
@@ -368,7 +383,7 @@ func (w *Writer) publish(ctx context.Context, at place, evs []Envelope) (place, 
 		pos, err := w.bus.Append(attempt, w.ref, at.pos, frame)
 		cancel()
 		switch {
-		case err == nil && at.pos == 0:
+		case err == nil && at.pos == 0 && !w.sole:
 			return place{pos, pos}, w.confirm(ctx, evs)
 		case err == nil:
 			return place{pos, pos}, nil

@@ -95,7 +95,7 @@ func (a *API) createOnce(ctx context.Context, id, key string, ev *holdfast.Sessi
 	if key != "" {
 		ev.Command = holdfast.DeriveID(ref.Tenant, "session-command", key)
 	}
-	v, err = a.create(ctx, ref, ev)
+	v, err = a.create(ctx, ref, id == "" && key == "", ev)
 	if !errors.Is(err, events.ErrConflict) {
 		return v, err == nil, err
 	}

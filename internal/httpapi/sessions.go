@@ -57,19 +57,23 @@ func (a *API) end(ctx context.Context, ref holdfast.SessionRef) (events.End, err
 }
 
 // create stores a new session and returns its document. An id that is taken is
-// events.ErrConflict.
-func (a *API) create(ctx context.Context, ref holdfast.SessionRef, ev *holdfast.SessionCreatedEvent) (*View, error) {
+// events.ErrConflict; made says that the caller has just made the id.
+func (a *API) create(ctx context.Context, ref holdfast.SessionRef, made bool, ev *holdfast.SessionCreatedEvent) (*View, error) {
 	if err := ref.Validate(); err != nil {
 		return nil, err
 	}
 	// A client that hangs up must not leave it open whether the session exists.
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
 	defer cancel()
+	var first events.Envelope
 	var err error
-	if ev.ForkOf == "" {
-		err = events.Create(cctx, a.cfg.Bus, a.cfg.Store, ref, ev)
-	} else {
+	switch {
+	case ev.ForkOf != "":
 		err = events.Fork(cctx, a.reader, holdfast.SessionRef{Tenant: ref.Tenant, Session: ev.ForkOf}, ev.ForkSeq, ref.Session, ev)
+	case made:
+		first, err = events.CreateNew(cctx, a.cfg.Bus, a.cfg.Store, ref, ev)
+	default:
+		err = events.Create(cctx, a.cfg.Bus, a.cfg.Store, ref, ev)
 	}
 	if err != nil {
 		if errors.Is(err, events.ErrConflict) {
@@ -77,7 +81,13 @@ func (a *API) create(ctx context.Context, ref holdfast.SessionRef, ev *holdfast.
 		}
 		return nil, unavailable(fmt.Errorf("create %s: %w", ref, err))
 	}
-	v, err := a.view(cctx, ref, 0)
+	var v *View
+	if made && ev.ForkOf == "" {
+		v = NewView(ref) // nobody else knows of it: this is its whole log
+		err = v.Apply(&first)
+	} else {
+		v, err = a.view(cctx, ref, 0)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +105,7 @@ func (a *API) ensure(ctx context.Context, ref holdfast.SessionRef) error {
 	if holdfast.CodeOf(err) != holdfast.CodeNotFound {
 		return err
 	}
-	_, err = a.create(ctx, ref, &holdfast.SessionCreatedEvent{})
+	_, err = a.create(ctx, ref, false, &holdfast.SessionCreatedEvent{})
 	if errors.Is(err, events.ErrConflict) {
 		return nil // somebody else was quicker
 	}

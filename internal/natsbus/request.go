@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -97,12 +98,22 @@ func (m *mux) fail(err error) {
 	}
 }
 
+// answerTimeout is how long an answer is awaited by who has set no limit. A
+// server that is being started may take a message and never answer, on a
+// connection that stays.
+const answerTimeout = 5 * time.Second
+
 // do sends a request and waits for its answer. notSent tells of an error
 // whether the request was never handed to a server. Status messages without a
 // body are answers like any other, see [status].
 func (m *mux) do(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
+	}
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
 	}
 	token, reply, ch := m.expect()
 	msg.Reply = reply
