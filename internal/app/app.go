@@ -30,6 +30,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/pgstore"
 	"github.com/holdfast-run/holdfast/internal/recorder"
 	"github.com/holdfast-run/holdfast/internal/runtime"
+	"github.com/holdfast-run/holdfast/internal/schedule"
 	"github.com/holdfast-run/holdfast/internal/sqlitestore"
 	"github.com/holdfast-run/holdfast/internal/tenant"
 	"github.com/holdfast-run/holdfast/internal/tool"
@@ -85,6 +86,7 @@ type Store interface {
 	events.TimerStore
 	events.UsageStore
 	webhook.Store
+	schedule.Store
 	tool.MemoryStore
 	vault.Store
 	flow.Store
@@ -378,7 +380,7 @@ func (p *program) startAPI(ag *agents) error {
 		return err
 	}
 	api, err := httpapi.New(httpapi.Config{
-		Authorizations: auth, Webhooks: hooks, Usage: p.store,
+		Authorizations: auth, Webhooks: hooks, Usage: p.store, Schedules: p.store,
 		Bus: p.bus, Store: p.store, Commands: p.bus, Agents: ag.library, Keys: keys,
 		MakeAgent: ag.maker(), Registry: registry{ociregistry.New(ociregistry.Options{Hosted: ag.hosted, Version: p.o.Version})}, HostFiles: !ag.hosted,
 		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, PublicURL: p.publicURL, MaxBody: int64(p.cfg.MaxBody), CORSOrigins: p.cfg.CORSOrigins,
@@ -442,6 +444,7 @@ func (p *program) startRecorder() error {
 	p.background("compaction", p.compact, nil)
 	p.background("purge", p.purgeFlows, nil)
 	p.startKeeper()
+	p.startStarter()
 	if err := p.startWebhooks(); err != nil {
 		return err
 	}

@@ -9,11 +9,17 @@ import (
 	"testing"
 )
 
-// TestFacadesPage runs the commands of docs/facades.md in order: what is under a
-// command is in its output, "…" being anything.
-func TestFacadesPage(t *testing.T) {
+// TestPages runs the commands of pages in order: what is under a command is in its
+// output, "…" being anything.
+func TestPages(t *testing.T) {
 	base, _ := start(t, filepath.Join(t.TempDir(), "data"))
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "facades.md"))
+	for _, name := range []string{"facades.md", "schedules.md"} {
+		t.Run(name, func(t *testing.T) { runPage(t, base, name) })
+	}
+}
+
+func runPage(t *testing.T, base, name string) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,3 +8,9 @@ func (p *program) startKeeper() {
 	k := schedule.New(schedule.Config{Timers: p.store, Sender: p.bus, Logger: p.log})
 	p.background("timers", k.Run, nil)
 }
+
+// startStarter starts what starts the runs of schedules, in the same places.
+func (p *program) startStarter() {
+	s := schedule.NewStarter(schedule.StarterConfig{Schedules: p.store, Bus: p.bus, Log: p.store, Commands: p.bus, Logger: p.log})
+	p.background("schedules", s.Run, nil)
+}

@@ -131,6 +131,7 @@ var technologies = []struct {
 	{"github.com/danielgtaylor/huma/v2", []string{"internal/httpapi"}, "routes are in one place"},
 	{"github.com/openai/openai-go/v3", []string{"internal/model/openai"}, "a provider's SDK stays in its adapter"},
 	{"github.com/mark3labs/mcp-go", []string{"internal/tool/mcptool", "internal/oauth", "internal/httpapi"}, "the wire format of MCP is no concern of the loop"},
+	{"github.com/robfig/cron/v3", []string{"internal/schedule"}, "what a cron expression means is decided in one place"},
 	{"oras.land/oras-go/v2", []string{"internal/ociregistry"}, "registries are spoken to in one place"},
 	{"github.com/google/go-containerregistry", nil, "the registry of tests; programs stay small"},
 	{"code.dny.dev/ssrf", []string{"internal/egress", "internal/ociregistry"}, "what is an address of the inside is decided in few places"},

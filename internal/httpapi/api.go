@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/schedule"
 	"github.com/holdfast-run/holdfast/internal/tenant"
 )
 
@@ -69,6 +70,8 @@ type Config struct {
 	Fresh func(ctx context.Context)
 	// Usage answers what model calls took. Default: not offered.
 	Usage events.UsageStore
+	// Schedules keeps what is said again and again. Default: not offered.
+	Schedules schedule.Store
 	// Webhooks, if nil, means that webhooks are not offered.
 	Webhooks *Webhooks
 	// Checks are what /readyz asks, all at once, for at most two seconds.

@@ -104,6 +104,7 @@ func (a *API) v1(mux *http.ServeMux) {
 	a.authorizationRoutes(api)
 	a.eventRoutes(mux, api)
 	a.scheduledRoutes(api)
+	a.scheduleRoutes(api)
 	a.copyRoutes(mux, api)
 	a.webhookRoutes(api)
 	a.openAIRoutes(mux, api)

@@ -69,7 +69,7 @@ func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	wg.Go(func() { w.owner.run(ctx) })
 
 	cfg := httpapi.Config{
-		Bus: w.faults, Store: storeFaults{w.faults}, Commands: w.faults, Agents: testLibrary(store),
+		Bus: w.faults, Store: storeFaults{w.faults}, Commands: w.faults, Agents: testLibrary(store), Schedules: store,
 		AgentAliases: map[string]string{"pirate.yaml": "demo"},
 		Heartbeat:    time.Second,
 		Checks:       []httpapi.Check{{Name: "store", Check: w.faults.checkStore}},

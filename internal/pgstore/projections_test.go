@@ -7,6 +7,8 @@ import (
 
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
+	"github.com/holdfast-run/holdfast/internal/schedule"
+	"github.com/holdfast-run/holdfast/internal/schedule/scheduletest"
 	"github.com/holdfast-run/holdfast/internal/webhook/webhooktest"
 )
 
@@ -55,6 +57,12 @@ func fill(t *testing.T, conn *pgx.Conn) {
 
 func TestWebhooks(t *testing.T) {
 	webhooktest.Store(t, func(t *testing.T) webhooktest.Archive {
+		return open(t, database(t))
+	})
+}
+
+func TestSchedules(t *testing.T) {
+	scheduletest.Store(t, func(t *testing.T) schedule.Store {
 		return open(t, database(t))
 	})
 }

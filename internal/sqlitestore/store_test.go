@@ -9,6 +9,8 @@ import (
 	"github.com/holdfast-run/holdfast/internal/agent/agenttest"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
+	"github.com/holdfast-run/holdfast/internal/schedule"
+	"github.com/holdfast-run/holdfast/internal/schedule/scheduletest"
 	"github.com/holdfast-run/holdfast/internal/sqlitestore"
 	"github.com/holdfast-run/holdfast/internal/tool"
 	"github.com/holdfast-run/holdfast/internal/tool/tooltest"
@@ -42,6 +44,12 @@ func TestMemoryStore(t *testing.T) {
 
 func TestAgentStore(t *testing.T) {
 	agenttest.Store(t, func(t *testing.T) agent.Store {
+		return open(t, filepath.Join(t.TempDir(), "archive.db"))
+	})
+}
+
+func TestScheduleStore(t *testing.T) {
+	scheduletest.Store(t, func(t *testing.T) schedule.Store {
 		return open(t, filepath.Join(t.TempDir(), "archive.db"))
 	})
 }
