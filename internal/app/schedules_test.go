@@ -46,7 +46,9 @@ func TestSchedules(t *testing.T) {
 	call(t, http.MethodPost, base+"/v1/schedules", `{"id":"greet","every":"1s","agent":"demo","messages":[{"content":"hello"}]}`, http.StatusCreated, nil)
 	call(t, http.MethodPost, base+"/v1/schedules", `{"id":"waits","every":"1s","agent":"demo","messages":[{"content":"remember the milk"}]}`, http.StatusCreated, nil)
 	first := until("a first run", "greet", func(d doc) bool { return d.Fired > 0 })
-	second := until("a second run in another session", "greet", func(d doc) bool { return d.Fired > 1 && d.Last.Outcome == "started" && d.Last.Session != first.Last.Session })
+	second := until("a second run in another session", "greet", func(d doc) bool {
+		return d.Fired > 1 && d.Last.Outcome == "started" && d.Last.Session != first.Last.Session
+	})
 	if second.Last.Began.Before(second.Last.At) || !second.NextAt.After(second.Last.At) {
 		t.Errorf("times: %+v", second)
 	}
@@ -78,7 +80,9 @@ func TestSchedules(t *testing.T) {
 	times := map[string]bool{}
 	for _, s := range list.Sessions {
 		times[s.Metadata["scheduled_for"]] = true
-		var session struct{ Runs []struct{ Agent, Status string } }
+		var session struct {
+			Runs []struct{ Agent, Status string }
+		}
 		call(t, http.MethodGet, base+"/v1/sessions/"+s.ID, "", http.StatusOK, &session)
 		if len(session.Runs) != 1 || session.Runs[0].Agent != "demo.yaml" {
 			t.Errorf("session %s: %+v", s.ID, session)

@@ -3,6 +3,7 @@ package schedule
 import (
 	"strings"
 	"time"
+	_ "time/tzdata" // a name of a zone must mean the same on every machine, also on one that has none
 
 	holdfast "github.com/holdfast-run/holdfast"
 )
