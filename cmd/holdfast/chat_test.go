@@ -113,7 +113,7 @@ func (s *screenRecorder) await(t testing.TB, texts ...string) string {
 // awaitTimes is await for a text that is to be there n times.
 func (s *screenRecorder) awaitTimes(t testing.TB, repeated string, n int, texts ...string) string {
 	t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		s.mu.Lock()
 		now, more, problem := s.render(), s.more, s.problem

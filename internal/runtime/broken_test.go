@@ -160,7 +160,7 @@ func TestTimerWhileAway(t *testing.T) {
 	w.waitParked(s, events.WaitingIdle)
 	w.agents.away.Store(true)
 	for id := range w.state(s).Timers {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		a, err := w.bus.Request(ctx, timerCommand(t, s, id))
 		cancel()
 		if err != nil || a.Code != holdfast.CodeUnavailable {

@@ -129,7 +129,7 @@ func TestApprovalTimer(t *testing.T) {
 		t.Errorf("the timer of a decided call: %+v", fired)
 	}
 	before := w.state(r)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if a, err := w.bus.Request(ctx, timerCommand(t, r, id)); err != nil || a.Err() != nil {
 		t.Errorf("a timer that comes too late: %v, %v", err, a.Err())

@@ -133,7 +133,7 @@ func everythingAsks(t *testing.T, ts *mcptool.Toolset) {
 	const name = "trigger-elicitation-request"
 	// It is there once the server knows what the client can do, which is after the
 	// handshake, and the server tells of it.
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		if _, ok := definitions(t, ts)[name]; ok {
 			break

@@ -266,7 +266,7 @@ func TestStdioDeathEndsTheWholeGroup(t *testing.T) {
 // grandchild, so that somebody else reaps it.
 func waitGone(t *testing.T, pid int) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil || strings.Contains(string(stat), ") Z ") || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {

@@ -199,7 +199,7 @@ func suite(t *testing.T, opened func(t *testing.T) *mcptool.Toolset) {
 		}
 		wantOutput(t, ts, tool.Call{Name: "grow"}, "grown")
 		// The notification comes by a way of its own.
-		deadline := time.After(20 * time.Second)
+		deadline := time.After(time.Minute)
 		for {
 			if _, ok := definitions(t, ts)["grown"]; ok {
 				break
