@@ -22,6 +22,11 @@ TAGS := chaos,sim
 # the same flags, so that one build cache serves lint, programs and e2e tests.
 STATIC := CGO_ENABLED=0 GOFLAGS="$(strip $(shell go env GOFLAGS) -trimpath)"
 
+# lint vets everything, with all checks and all tags; that go test would do a part
+# of it again, for the race detector's build of each dependency too, takes minutes
+# when the caches are cold.
+TEST := -vet=off
+
 # The simulation is virtual time and many seeds: most of them without the race
 # detector, which makes it ten times as slow.
 SIM := internal/events/simtest
@@ -43,12 +48,12 @@ build: ## Build the programs into bin/, static
 
 .PHONY: test
 test: need-cc ## Run all tests, with the race detector
-	CGO_ENABLED=1 go test -race -timeout 14m $$(go list ./... | grep -v '/$(SIM)$$')
-	CGO_ENABLED=1 go test -race -timeout 10m ./$(SIM) -seeds 10
-	$(STATIC) go test -timeout 10m ./internal/runtime -run '^TestScenariosWithCrashes$$'
-	$(STATIC) $(SIMTMP) go test -timeout 10m ./$(SIM) -run '^TestProtocol$$' -seeds 200 & other=$$!; \
-	$(STATIC) $(SIMTMP) go test -timeout 10m ./$(SIM) -run '^TestProtocol$$' -seed 201 -seeds 100 && \
-	$(STATIC) $(SIMTMP) go test -timeout 10m ./$(SIM) -run '^TestDispatch$$' -seeds 50 && wait $$other
+	CGO_ENABLED=1 go test $(TEST) -race -timeout 14m $$(go list ./... | grep -v '/$(SIM)$$')
+	CGO_ENABLED=1 go test $(TEST) -race -timeout 10m ./$(SIM) -seeds 10
+	$(STATIC) go test $(TEST) -timeout 10m ./internal/runtime -run '^TestScenariosWithCrashes$$'
+	$(STATIC) $(SIMTMP) go test $(TEST) -timeout 10m ./$(SIM) -run '^TestProtocol$$' -seeds 200 & other=$$!; \
+	$(STATIC) $(SIMTMP) go test $(TEST) -timeout 10m ./$(SIM) -run '^TestProtocol$$' -seed 201 -seeds 100 && \
+	$(STATIC) $(SIMTMP) go test $(TEST) -timeout 10m ./$(SIM) -run '^TestDispatch$$' -seeds 50 && wait $$other
 
 .PHONY: need-cc
 need-cc:
@@ -74,7 +79,7 @@ tidy: ## Check that go.mod and go.sum are as go mod tidy leaves them
 
 .PHONY: generate
 generate: ## Rewrite everything that is generated
-	go generate ./...
+	$(STATIC) go generate ./...
 
 .PHONY: deploy-check
 deploy-check: ## Check docker-compose.yml and deploy/Dockerfile without Docker

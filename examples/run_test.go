@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-run/holdfast/client"
 	"github.com/holdfast-run/holdfast/internal/app"
 	"github.com/holdfast-run/holdfast/internal/config"
+	"github.com/holdfast-run/holdfast/internal/testenv"
 )
 
 // command is a line of an example's head that says how to run it.
@@ -118,16 +119,27 @@ func copyExamples(t *testing.T, dir string) {
 			}
 		}
 	}
+	compileServer(t, dir)
+}
+
+// compileServer does what "go run mcpserver/main.go" of an example will find done.
+// With a cold cache that takes longer than an MCP server has for its start, and it is
+// no matter of the examples how quick the compiler is. Programs of a toolset get
+// little of the environment, so this one gets the same.
+func compileServer(t *testing.T, dir string) {
+	t.Helper()
+	cmd := exec.Command("go", "build", "-o", os.DevNull, "mcpserver/main.go")
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build the MCP server: %v\n%s", err, out)
+	}
 }
 
 // startServer runs one of the servers over HTTP and returns its address.
 func startServer(t *testing.T, name string) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), name)
-	if out, err := exec.Command("go", "build", "-o", program, "./"+name).CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", name, err, out)
-	}
-	cmd := exec.Command(program, "-http", "127.0.0.1:0")
+	cmd := exec.Command(testenv.Build(t, "./examples/"+name), "-http", "127.0.0.1:0")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
