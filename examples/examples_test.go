@@ -37,6 +37,7 @@ func read(t *testing.T, name string) string {
 }
 
 func TestEveryFileLoads(t *testing.T) {
+	t.Setenv("HOLDFAST_MCP_CATALOGUE", "servers/mcp.yaml")
 	for _, name := range files(t) {
 		if err := app.CheckAgent(name, []byte(read(t, name)), false); err != nil {
 			t.Error(err)
@@ -47,6 +48,7 @@ func TestEveryFileLoads(t *testing.T) {
 // A hosted deployment takes the files as well, or refuses them by the key that
 // touches the worker's machine.
 func TestHostedDeployment(t *testing.T) {
+	t.Setenv("HOLDFAST_MCP_CATALOGUE", "servers/mcp.yaml")
 	taken := 0
 	for _, name := range files(t) {
 		switch err := app.CheckAgent(name, []byte(read(t, name)), true); {
@@ -77,23 +79,9 @@ func TestFilesInPagesLoad(t *testing.T) {
 	}
 }
 
-// withoutExample are files with the keys that the loader knows and the program
-// does not offer. Once it offers one of them, the key needs an example.
-var withoutExample = map[string][]string{
-	"agents: {root: {model: openai/x, toolsets: [{type: mcp, ref: 'docker:x', config: {a: 1}}]}}": {"toolset.config"},
-}
-
 func TestEveryKeyHasAnExample(t *testing.T) {
-	var excused []string
-	for file, keys := range withoutExample {
-		if err := app.CheckAgent("x.yaml", []byte(file), false); holdfast.CodeOf(err) == holdfast.CodeNotOffered {
-			excused = append(excused, keys...)
-		} else if err != nil {
-			t.Errorf("%v\nin %s", err, file)
-		}
-	}
 	for _, key := range agent.Keys() {
-		if key.Offered && !slices.Contains(excused, key.ID) && len(shownBy(t, key.ID)) == 0 {
+		if key.Offered && len(shownBy(t, key.ID)) == 0 {
 			t.Errorf("no example shows %s (%s)", key.ID, key.Doc)
 		}
 	}
@@ -104,7 +92,7 @@ func TestEveryKeyHasAnExample(t *testing.T) {
 func shownBy(t *testing.T, key string) (names []string) {
 	t.Helper()
 	for _, name := range files(t) {
-		_, err := agent.Parse(name, []byte(read(t, name)), agent.Options{NotOffered: map[string]string{key: ""}})
+		_, err := agent.Parse(name, []byte(read(t, name)), agent.Options{MCPCatalog: true, NotOffered: map[string]string{key: ""}})
 		var refused *agent.FileError
 		if errors.As(err, &refused) && slices.ContainsFunc(refused.Problems, func(p agent.Problem) bool { return p.NotOffered }) {
 			names = append(names, name)

@@ -104,7 +104,7 @@ func TestEveryFileRuns(t *testing.T) {
 func copyExamples(t *testing.T, dir string) {
 	t.Helper()
 	servers := strings.NewReplacer("http://127.0.0.1:8765/mcp", startServer(t, "mcpserver"), "http://127.0.0.1:8766", startServer(t, "restaurant"))
-	for _, pattern := range []string{"*.yaml", "scripts/*.yaml", "mcpserver/main.go"} {
+	for _, pattern := range []string{"*.yaml", "scripts/*.yaml", "servers/*.yaml", "house-rules.md", "mcpserver/main.go"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil || len(names) == 0 {
 			t.Fatalf("no files %s (%v)", pattern, err)
@@ -166,7 +166,7 @@ func startServer(t *testing.T, name string) string {
 // serve starts the whole program with the agents of a folder and uses it.
 func serve(t *testing.T, agents string, use func(context.Context, *client.Client)) {
 	t.Helper()
-	cfg, err := config.Load([]string{"HOLDFAST_DATA=" + t.TempDir(), "HOLDFAST_LISTEN=127.0.0.1:0", "HOLDFAST_AGENTS=" + agents})
+	cfg, err := config.Load([]string{"HOLDFAST_DATA=" + t.TempDir(), "HOLDFAST_LISTEN=127.0.0.1:0", "HOLDFAST_AGENTS=" + agents, "HOLDFAST_MCP_CATALOGUE=" + filepath.Join(agents, "servers", "mcp.yaml")})
 	if err != nil {
 		t.Fatal(err)
 	}

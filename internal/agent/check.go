@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -184,7 +185,7 @@ func (d *decoder) namedModel(t *Team, name, from string) []*ModelSettings {
 func (d *decoder) checkAgent(t *Team, a *Agent, names []string) {
 	path := "agents." + a.Name
 	if strings.TrimSpace(a.Model) == "" {
-		if !d.reported(path + ".model") {
+		if !d.reported(path+".model") && !d.reported(path+".harness") {
 			d.problemAt(path, "agent `%s` needs `model`: a name under `models`, or provider/model", a.Name)
 		}
 	} else {
@@ -283,8 +284,31 @@ func (d *decoder) checkToolset(t *Team, ts *Toolset, path string) {
 			d.problemAt(path+".on_unknown."+name, "`%s` is no policy for an unknown outcome; use one of %s", policy, strings.Join(unknownPolicies, ", "))
 		}
 	}
-	if ts.Type == "mcp" {
+	switch ts.Type {
+	case "mcp":
 		d.checkServer(t, ts, path)
+	case "fetch":
+		d.checkFetch(ts, path)
+	}
+}
+
+// checkFetch checks the hosts that fetch is held to, and that no secret goes to
+// hosts that nobody named: it is the model that chooses the pages.
+func (d *decoder) checkFetch(ts *Toolset, path string) {
+	for key, list := range map[string][]string{"allowed_domains": ts.Allowed, "blocked_domains": ts.Blocked} {
+		for i, host := range list {
+			name := strings.TrimPrefix(strings.TrimPrefix(host, "*"), ".")
+			_, err := netip.ParsePrefix(host)
+			if err != nil && (name == "" || strings.ContainsAny(name, "/*? @") || strings.Contains(host, "://")) {
+				d.problemAt(fmt.Sprintf("%s.%s[%d]", path, key, i),
+					"`%s` takes names of hosts, addresses and CIDRs, such as example.com, *.example.com or 10.0.0.0/8, not `%s`", key, shorten(host))
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(ts.Headers)) {
+		if strings.Contains(ts.Headers[name], "${") && len(ts.Allowed) == 0 {
+			d.problemAt(path+".headers."+name, "the header `%s` holds a secret and would go to every host that the model names; name the hosts under `allowed_domains`", name)
+		}
 	}
 }
 
@@ -311,11 +335,14 @@ func (d *decoder) checkServer(t *Team, ts *Toolset, path string) {
 		d.problemAt(path, "a toolset of type mcp needs exactly one of command, remote, ref; %s", what)
 		return
 	}
-	if ts.Remote != nil && ts.Remote.TransportType == "streamable-http" {
-		ts.Remote.TransportType = "streamable"
+	if ts.Remote != nil && strings.HasPrefix(ts.Remote.TransportType, "stream") {
+		ts.Remote.TransportType = "streamable" // its other names are those of other programs and of version 0
 	}
 	if ts.Command == "" && len(ts.Args) > 0 {
 		d.problemAt(path+".args", "`args` goes with `command`, which is not given")
+	}
+	if ts.Remote != nil && ts.WorkDir != "" {
+		d.problemAt(path+".working_dir", "`working_dir` goes with `command` or `ref`; a server at a URL runs elsewhere")
 	}
 	if ts.Remote != nil && len(ts.Env) > 0 {
 		d.problemAt(path+".env", "`env` goes with `command` or `ref`; a server at a URL has no environment")

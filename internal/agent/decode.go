@@ -248,6 +248,10 @@ func (d *decoder) badKey(key *yaml.Node, path string, t reflect.Type, parent *ya
 			return
 		}
 	}
+	if instead := slips[s.name+"."+key.Value]; instead != "" {
+		d.problem(key, path, "unknown key `%s` in %s; %s", key.Value, s.article, instead)
+		return
+	}
 	keys := keysOf(t)
 	hint := nearest(key.Value, keys)
 	if hint == "" {

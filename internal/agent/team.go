@@ -128,9 +128,11 @@ type Agent struct {
 	Handoffs    []string    `json:"handoffs,omitempty" doc:"Agents of this file to which it can hand over the conversation."`
 	Commands    CommandList `json:"commands,omitempty" doc:"Named prompts, for /name in a client. A text, or description and instruction."`
 
-	AddDate                 bool `json:"add_date,omitempty" doc:"Tell the model today's date."`
-	AddEnvironmentInfo      bool `json:"add_environment_info,omitempty" doc:"Tell the model about the place where its tools run."`
-	AddDescriptionParameter bool `json:"add_description_parameter,omitempty" doc:"Let the model say, in each tool call, what it is for."`
+	AddDate            bool `json:"add_date,omitempty" doc:"Tell the model today's date."`
+	AddEnvironmentInfo bool `json:"add_environment_info,omitempty" doc:"Tell the model about the place where its tools run."`
+	// AddPromptFiles are relative to the session's working directory.
+	AddPromptFiles          []string `json:"add_prompt_files,omitempty" sandbox:"true" doc:"Files of the working directory that the system prompt holds, as they are when the model is called, such as AGENTS.md."`
+	AddDescriptionParameter bool     `json:"add_description_parameter,omitempty" doc:"Let the model say, in each tool call, what it is for."`
 
 	// MaxIterations is 0 if there is no limit.
 	MaxIterations int `json:"max_iterations,omitempty" min:"0" doc:"Model calls in one run before it stops and asks; 0 is no limit."`

@@ -14,6 +14,7 @@ type Toolset struct {
 	Name        string   `json:"name,omitempty" doc:"Name of the server or agent, for display."`
 	Tools       []string `json:"tools,omitempty" doc:"Names of the tools to offer; all without it."`
 	Instruction string   `json:"instruction,omitempty" doc:"How to use these tools, for the system prompt. {ORIGINAL_INSTRUCTIONS} stands for what the toolset itself says."`
+	ReadOnly    bool     `json:"readonly,omitempty" doc:"Offer only the tools that change nothing."`
 	Defer       *Defer   `json:"defer,omitempty" doc:"Tools that the model must look up before it sees them: true for all, or their names."`
 	Model       string   `json:"model,omitempty" doc:"Model for the turn that reads the results of these tools."`
 
@@ -23,6 +24,7 @@ type Toolset struct {
 	Command string            `json:"command,omitempty" sandbox:"true" doc:"Program that serves MCP on its standard input and output."`
 	Args    []string          `json:"args,omitempty" doc:"Arguments of the program."`
 	Env     map[string]string `json:"env,omitempty" doc:"Environment variables of the program."`
+	WorkDir string            `json:"working_dir,omitempty" sandbox:"true" doc:"Folder in which the program runs, relative to the session's."`
 	Remote  *Remote           `json:"remote,omitempty" doc:"MCP server at a URL."`
 	Ref     string            `json:"ref,omitempty" doc:"docker:NAME for a server of the operator's catalogue, or a name under mcps."`
 	Config  Object            `json:"config,omitempty" doc:"Settings of a server of the catalogue."`
@@ -33,6 +35,8 @@ type Toolset struct {
 	IgnoreVCS *bool              `json:"ignore_vcs,omitempty" doc:"Leave out what version control ignores; true if not given."`
 	Shell     map[string]*Script `json:"shell,omitempty" doc:"Tools by name, each of them a command."`
 	Timeout   *int               `json:"timeout,omitempty" min:"1" doc:"Seconds."`
+	Allowed   []string           `json:"allowed_domains,omitempty" doc:"Hosts that may be fetched, and no others: a name stands for itself and all below it, .name for those below it, and an address or a CIDR for addresses."`
+	Blocked   []string           `json:"blocked_domains,omitempty" doc:"Hosts that may not be fetched, written as under allowed_domains; they win over those."`
 	APIConfig *APIConfig         `json:"api_config,omitempty" doc:"The endpoint."`
 	URL       string             `json:"url,omitempty" format:"uri" doc:"Where the description or the agent is."`
 	Headers   map[string]string  `json:"headers,omitempty" doc:"HTTP headers. ${env.NAME} stands for a secret."`
@@ -79,7 +83,7 @@ func (d Defer) MarshalJSON() ([]byte, error) {
 type Remote struct {
 	URL string `json:"url" required:"true" format:"uri" doc:"Where the server is."`
 	// TransportType is "streamable", "sse" or "" (find out).
-	TransportType string            `json:"transport_type,omitempty" enum:"streamable,streamable-http,sse" doc:"MCP transport."`
+	TransportType string            `json:"transport_type,omitempty" enum:"streamable,streamable-http,streaming,sse" doc:"MCP transport."`
 	Headers       map[string]string `json:"headers,omitempty" doc:"HTTP headers. ${env.NAME} stands for a secret."`
 }
 
@@ -119,18 +123,18 @@ type toolsetType struct {
 }
 
 // commonKeys may be given for every type.
-var commonKeys = []string{"type", "tools", "instruction", "defer", "model", "on_unknown"}
+var commonKeys = []string{"type", "tools", "instruction", "readonly", "defer", "model", "on_unknown"}
 
 // toolsetTypes are the types that are offered.
 var toolsetTypes = map[string]toolsetType{
-	"mcp":         {keys: []string{"name", "command", "args", "env", "remote", "ref", "config"}},
+	"mcp":         {keys: []string{"name", "command", "args", "env", "working_dir", "remote", "ref", "config"}},
 	"think":       {keys: []string{"shared"}},
 	"todo":        {keys: []string{"shared"}},
 	"memory":      {keys: []string{"path"}},
 	"filesystem":  {keys: []string{"post_edit", "ignore_vcs"}, sandbox: true},
 	"shell":       {keys: []string{"env"}, sandbox: true},
 	"script":      {keys: []string{"shell", "env"}, need: []string{"shell"}, sandbox: true},
-	"fetch":       {keys: []string{"timeout"}},
+	"fetch":       {keys: []string{"timeout", "allowed_domains", "blocked_domains", "headers"}},
 	"api":         {keys: []string{"api_config"}, need: []string{"api_config"}},
 	"openapi":     {keys: []string{"url", "name", "headers"}, need: []string{"url"}},
 	"a2a":         {keys: []string{"url", "name", "headers"}, need: []string{"url"}},
@@ -178,6 +182,12 @@ func (t *Toolset) overlay(def *Toolset, name string) *Toolset {
 	}
 	if t.Instruction != "" {
 		out.Instruction = t.Instruction
+	}
+	if t.ReadOnly {
+		out.ReadOnly = true
+	}
+	if t.WorkDir != "" {
+		out.WorkDir = t.WorkDir
 	}
 	if t.Defer != nil {
 		out.Defer = t.Defer

@@ -117,7 +117,11 @@ func (x *expander) expand(n *yaml.Node, depth int) *yaml.Node {
 	if !strings.HasPrefix(out.Tag, "!!") || out.Tag == "!!binary" {
 		// A tag such as !include means something to the program that knows it; taken
 		// as plain text the value would say something else.
-		x.fail(n, "the tag %s is not known; remove it", n.Tag)
+		instead := "remove it"
+		if n.Tag == "!include" {
+			instead = "put what the other file holds in its place"
+		}
+		x.fail(n, "the tag %s is not known; %s", n.Tag, instead)
 		return n
 	}
 	switch n.Kind {

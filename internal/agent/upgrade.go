@@ -97,7 +97,14 @@ func agentFromZero(d *decoder, name string, a *yaml.Node) {
 	if k, v := member(a, "todo"); k != nil {
 		switch {
 		case v.Kind == yaml.MappingNode:
-			added = append(added, toolsetNode(k, "todo", v.Content))
+			_, on := member(v, "enabled")
+			if on != nil && !isBool(on) {
+				d.problem(on, path+".todo.enabled", "`enabled` takes true or false, not %s", describe(on))
+			}
+			if on == nil || strings.EqualFold(on.Value, "true") {
+				removeMember(v, "enabled")
+				added = append(added, toolsetNode(k, "todo", v.Content))
+			}
 		case isBool(v) || isNull(v):
 			if strings.EqualFold(v.Value, "true") {
 				added = append(added, toolsetNode(k, "todo", nil))

@@ -175,6 +175,10 @@ func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model,
 	if m.Kind == "scripted" {
 		return scripted.New(cfg, scripted.Options{})
 	}
+	var err error
+	if cfg.BaseURL, err = a.expandText(tenant, m.BaseURL); err != nil {
+		return nil, fmt.Errorf("base_url of model %s: %w", m.Name, err)
+	}
 	keyName, ok := keyNames[m.Kind]
 	if alias, isAlias := openai.Aliases[m.Kind]; isAlias {
 		keyName, ok = alias.KeyName, true
@@ -280,7 +284,14 @@ func (a *agents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent
 	case "mcp":
 		return a.mcp(ctx, s, t)
 	case "fetch":
-		o := builtin.FetchOptions{Version: a.version, AllowHosts: a.allow}
+		headers, err := a.expand(s.Tenant, t.Headers)
+		if err != nil {
+			return nil, err
+		}
+		o := builtin.FetchOptions{
+			Version: a.version, AllowHosts: a.allow,
+			Allowed: t.Allowed, Blocked: t.Blocked, Headers: headers,
+		}
 		if t.Timeout != nil {
 			o.Timeout = time.Duration(*t.Timeout) * time.Second
 		}
@@ -360,10 +371,13 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 		Tools: t.Tools, Instruction: t.Instruction,
 	}
 	if t.Command != "" {
-		cfg.Dir = a.dir
+		cfg.Dir = a.under(t.WorkDir)
 	}
 	if t.Remote != nil {
-		cfg.URL, cfg.Transport = t.Remote.URL, t.Remote.TransportType
+		cfg.Transport = t.Remote.TransportType
+		if cfg.URL, err = a.expandText(s.Tenant, t.Remote.URL); err != nil {
+			return nil, err
+		}
 		if cfg.Headers, err = a.expand(s.Tenant, t.Remote.Headers); err != nil {
 			return nil, err
 		}
@@ -379,7 +393,9 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 			return nil, err
 		}
 		if cfg.Command != "" {
-			cfg.Dir = a.dir
+			cfg.Dir = a.under(t.WorkDir)
+		} else if t.WorkDir != "" {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "the MCP server %s of the catalogue is at a URL: `working_dir` does nothing", t.Ref)
 		}
 		if cfg.Name == "" {
 			cfg.Name = "mcp:" + t.Ref
@@ -430,17 +446,26 @@ func (a *agents) expand(tenant string, in map[string]string) (map[string]string,
 	}
 	out := make(map[string]string, len(in))
 	for k, v := range in {
-		var missing error
-		out[k] = reference.ReplaceAllStringFunc(v, func(m string) string {
-			value, err := a.secret(tenant, reference.FindStringSubmatch(m)[1])
-			if err != nil {
-				missing = err
-			}
-			return value
-		})
-		if missing != nil {
-			return nil, fmt.Errorf("%s: %w", k, missing)
+		var err error
+		if out[k], err = a.expandText(tenant, v); err != nil {
+			return nil, fmt.Errorf("%s: %w", k, err)
 		}
+	}
+	return out, nil
+}
+
+// expandText is expand for one text.
+func (a *agents) expandText(tenant, text string) (string, error) {
+	var missing error
+	out := reference.ReplaceAllStringFunc(text, func(m string) string {
+		value, err := a.secret(tenant, reference.FindStringSubmatch(m)[1])
+		if err != nil {
+			missing = err
+		}
+		return value
+	})
+	if missing != nil {
+		return "", missing
 	}
 	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/config"
@@ -18,9 +19,10 @@ func Migrate(ctx context.Context, cfg config.Config) error {
 	return nil
 }
 
-// CheckAgent reports what is wrong with an agent file.
+// CheckAgent reports what is wrong with an agent file. Servers of a catalogue are
+// known if HOLDFAST_MCP_CATALOGUE names one, as for the program that would run it.
 func CheckAgent(name string, source []byte, hosted bool) error {
-	_, err := agent.Parse(name, source, agent.Options{Hosted: hosted, NotOffered: notOffered})
+	_, err := agent.Parse(name, source, agent.Options{Hosted: hosted, NotOffered: notOffered, MCPCatalog: os.Getenv("HOLDFAST_MCP_CATALOGUE") != ""})
 	return err
 }
 

@@ -52,8 +52,12 @@ func (a *agents) openAPI(tenant string, t *agent.Toolset) (tool.Toolset, error) 
 	if err != nil {
 		return nil, err
 	}
+	url, err := a.expandText(tenant, t.URL)
+	if err != nil {
+		return nil, fmt.Errorf("url: %w", err)
+	}
 	return httptool.NewOpenAPI(httptool.OpenAPI{
-		URL: t.URL, Name: t.Name, Headers: headers, Tools: t.Tools, Logger: a.log,
+		URL: url, Name: t.Name, Headers: headers, Tools: t.Tools, Logger: a.log,
 	}, a.httpOptions())
 }
 
@@ -67,6 +71,10 @@ func (a *agents) a2a(tenant string, t *agent.Toolset) (tool.Toolset, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a2atool.New(a2atool.Config{URL: t.URL, Name: t.Name, Headers: headers},
+	url, err := a.expandText(tenant, t.URL)
+	if err != nil {
+		return nil, fmt.Errorf("url: %w", err)
+	}
+	return a2atool.New(a2atool.Config{URL: url, Name: t.Name, Headers: headers},
 		a2atool.Options{Transport: a.outgoing, Logger: a.log, Version: a.version})
 }

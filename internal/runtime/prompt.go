@@ -35,8 +35,8 @@ func (d *drive) systemPrompt(team *agent.Team, a *agent.Agent, box *toolbox) str
 	if a.AddDate {
 		part("Today's date: " + d.s.Run.Started.UTC().Format(time.DateOnly))
 	}
-	if a.AddEnvironmentInfo {
-		part("Environment: a hosted session. Tools run on a server, not on the user's computer; there is no working directory unless a tool names one.")
+	for _, text := range d.surroundings(a) {
+		part(text)
 	}
 	if len(a.SubAgents) > 0 {
 		part("You may give a task to one of these agents with the tool " + ToolTransfer + ":\n" + roster(team, a.SubAgents))

@@ -123,6 +123,9 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 			if len(ts.spec.Tools) > 0 && !slices.Contains(ts.spec.Tools, def.Name) && !slices.Contains(ts.spec.Tools, def.Remote) {
 				continue
 			}
+			if ts.spec.ReadOnly && def.Effect != tool.EffectReadOnly {
+				continue
+			}
 			if policy := cmp.Or(ts.spec.OnUnknown[def.Name], ts.spec.OnUnknown["*"]); policy != "" {
 				def.OnUnknown = policy
 			}

@@ -39,6 +39,13 @@ type FetchOptions struct {
 	AllowHosts []string
 	// Version is what the User-Agent says; "" is "dev".
 	Version string
+	// Allowed and Blocked are the hosts that may and those that may not be
+	// fetched, as [hosts] reads them; blocked ones win, and with no allowed ones
+	// all others may. They count for redirects as well.
+	Allowed, Blocked []string
+	// Headers go with every request to the host that a call names, and with none
+	// that a redirect leads to elsewhere.
+	Headers map[string]string
 }
 
 type fetchArguments struct {
@@ -48,9 +55,11 @@ type fetchArguments struct {
 }
 
 type fetcher struct {
-	opts  FetchOptions
-	guard *egress.Guard
-	agent string
+	opts FetchOptions
+
+	allowed, blocked hosts
+	guard            *egress.Guard
+	agent            string
 }
 
 // NewFetch returns the fetch toolset: GET of pages, turned into text. It goes
@@ -65,7 +74,8 @@ func NewFetch(o FetchOptions) *Toolset {
 		o.Version = "dev"
 	}
 	f := &fetcher{
-		opts:  o,
+		opts:    o,
+		allowed: newHosts(o.Allowed), blocked: newHosts(o.Blocked),
 		agent: "holdfast-fetch/" + o.Version + " (+https://holdfast.run)",
 		guard: egress.New(egress.Policy{AllowHosts: o.AllowHosts, AllowHTTP: true}),
 	}
@@ -143,6 +153,7 @@ func describeFetch(err error, timeout time.Duration) string {
 // visit is one call: robots.txt of a host is read once for it.
 type visit struct {
 	*fetcher
+	named  *url.URL // what the call names, whose host gets the configured headers
 	robots map[string]*robots
 }
 
@@ -151,16 +162,18 @@ func (v *visit) page(ctx context.Context, address, format string, timeout time.D
 	if err != nil {
 		return "", errors.New("this is no URL")
 	}
+	v.named = u
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if err := v.allowed(ctx, u); err != nil {
+	if err := v.mayFetch(ctx, u); err != nil {
 		return "", err
 	}
 	client := &http.Client{Transport: v.guard, CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if len(via) > maxFetchRedirects {
 			return fmt.Errorf("there are more than %d redirects", maxFetchRedirects)
 		}
-		return v.allowed(ctx, req.URL)
+		v.leave(req)
+		return v.mayFetch(ctx, req.URL)
 	}}
 	resp, err := v.get(ctx, client, u, "text/html, text/plain, application/json, text/*;q=0.9, application/xml;q=0.8")
 	if err != nil {
@@ -199,7 +212,27 @@ func (v *visit) get(ctx context.Context, client *http.Client, u *url.URL, accept
 	}
 	req.Header.Set("User-Agent", v.agent)
 	req.Header.Set("Accept", accept)
+	if v.atNamed(u) {
+		for name, value := range v.opts.Headers {
+			req.Header.Set(name, value)
+		}
+	}
 	return client.Do(req)
+}
+
+// atNamed reports whether a URL is at the server that the call names.
+func (v *visit) atNamed(u *url.URL) bool { return u.Scheme == v.named.Scheme && u.Host == v.named.Host }
+
+// leave takes the configured headers from a redirected request that leaves the
+// server that they are for.
+func (v *visit) leave(req *http.Request) {
+	if v.atNamed(req.URL) {
+		return
+	}
+	for name := range v.opts.Headers {
+		req.Header.Del(name)
+	}
+	req.Header.Set("User-Agent", v.agent)
 }
 
 // readText reads a body of text as UTF-8, up to maxFetchBody bytes of it.
@@ -244,14 +277,17 @@ func isText(kind string) bool {
 	}, kind)
 }
 
-// allowed says whether a URL may be fetched, reading robots.txt of its host if
+// mayFetch says whether a URL may be fetched, reading robots.txt of its host if
 // that was not done yet.
-func (v *visit) allowed(ctx context.Context, u *url.URL) error {
+func (v *visit) mayFetch(ctx context.Context, u *url.URL) error {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return errors.New("only absolute URLs with http or https can be fetched")
 	}
 	if u.User != nil {
 		return errors.New("a URL with a user or a password is refused")
+	}
+	if v.blocked.have(u.Hostname()) || len(v.opts.Allowed) > 0 && !v.allowed.have(u.Hostname()) {
+		return errors.New("the agent may not fetch from this host")
 	}
 	host := u.Scheme + "://" + u.Host
 	rules, ok := v.robots[host]
@@ -279,6 +315,7 @@ func (v *visit) readRobots(ctx context.Context, host string) (*robots, error) {
 		if len(via) > maxFetchRedirects || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
 			return errors.New("robots.txt redirects too often or to nowhere")
 		}
+		v.leave(req)
 		return nil
 	}}
 	resp, err := v.get(ctx, client, u, "text/plain")

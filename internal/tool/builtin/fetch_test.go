@@ -6,7 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -227,5 +229,95 @@ func TestFetchRefusesPrivateAddresses(t *testing.T) {
 	allowed := s.fetch(t)
 	if res := get(t, allowed, s.URL+"/redirect?to="+other.URL+"/json", ""); !res.IsError || !strings.Contains(res.Output, "not a public one") {
 		t.Errorf("redirect: %+v", res)
+	}
+}
+
+func TestFetchHosts(t *testing.T) {
+	s := newSite(t)
+	addr := s.Listener.Addr().String()
+	port := addr[strings.LastIndexByte(addr, ':'):]
+	for _, c := range []struct {
+		allowed, blocked []string
+		host             string
+		want             bool
+	}{
+		{nil, nil, "127.0.0.1", true},
+		{[]string{"example.com"}, nil, "127.0.0.1", false},
+		{[]string{"127.0.0.0/8"}, nil, "127.0.0.1", true},
+		{[]string{"127.0.0.1"}, nil, "127.0.0.1", true},
+		{[]string{"127.0.0.1"}, []string{"127.0.0.0/8"}, "127.0.0.1", false},
+		{nil, []string{"127.0.0.1"}, "127.0.0.1", false},
+		{nil, []string{"127.0.0.1"}, "[::ffff:127.0.0.1]", false},
+		{[]string{"localhost"}, nil, "localhost", true},
+		{[]string{"LocalHost."}, nil, "localhost", true},
+		{[]string{".localhost"}, nil, "localhost", false},
+		{[]string{"*.localhost"}, nil, "localhost", false},
+		{nil, []string{"localhost"}, "localhost.", false},
+		{nil, []string{"host"}, "localhost", true},
+	} {
+		ts := builtin.NewFetch(builtin.FetchOptions{AllowHosts: []string{addr, "localhost" + port}, Allowed: c.allowed, Blocked: c.blocked})
+		res := get(t, ts, "http://"+c.host+port+"/json", "")
+		if got := res.Output == `{"a":1}`; got != c.want || !c.want && !strings.Contains(res.Output, "may not fetch from this host") {
+			t.Errorf("allowed %v, blocked %v, %s: %+v", c.allowed, c.blocked, c.host, res)
+		}
+		if err := ts.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	// A redirect leads nowhere else either.
+	ts := builtin.NewFetch(builtin.FetchOptions{AllowHosts: []string{addr, "localhost" + port}, Allowed: []string{"localhost"}})
+	t.Cleanup(func() { _ = ts.Close() })
+	if res := get(t, ts, "http://localhost"+port+"/redirect?to=http://"+addr+"/json", ""); !strings.Contains(res.Output, "may not fetch from this host") {
+		t.Errorf("redirect: %+v", res)
+	}
+}
+
+// Headers go to the host that was named, and to no other.
+func TestFetchHeaders(t *testing.T) {
+	seen := func(t *testing.T) (*httptest.Server, func() []string) {
+		var mu sync.Mutex
+		var got []string
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			got = append(got, r.URL.Path+" "+r.Header.Get("X-Key")+" "+r.Header.Get("User-Agent"))
+			mu.Unlock()
+			if to := r.URL.Query().Get("to"); to != "" {
+				http.Redirect(w, r, to, http.StatusFound)
+				return
+			}
+			w.Header().Set("Content-Type", "text/plain")
+		}))
+		t.Cleanup(srv.Close)
+		return srv, func() []string {
+			mu.Lock()
+			defer mu.Unlock()
+			return got
+		}
+	}
+	one, atOne := seen(t)
+	two, atTwo := seen(t)
+	ts := builtin.NewFetch(builtin.FetchOptions{
+		Version:    "1",
+		AllowHosts: []string{one.Listener.Addr().String(), two.Listener.Addr().String()},
+		Headers:    map[string]string{"X-Key": "canary", "User-Agent": "mine"},
+	})
+	t.Cleanup(func() { _ = ts.Close() })
+	if res := get(t, ts, one.URL+"/a?to=/b", ""); res.IsError {
+		t.Fatalf("%+v", res)
+	}
+	want := []string{"/robots.txt canary mine", "/a canary mine", "/b canary mine"}
+	if !slices.Equal(atOne(), want) {
+		t.Errorf("the host that was named got %q, want %q", atOne(), want)
+	}
+	if res := get(t, ts, one.URL+"/c?to="+two.URL+"/d", ""); res.IsError {
+		t.Fatalf("%+v", res)
+	}
+	for _, line := range atTwo() {
+		if strings.Contains(line, "canary") || strings.Contains(line, "canary") || strings.Contains(line, "mine") {
+			t.Errorf("the host that it was redirected to got %q", line)
+		}
+	}
+	if len(atTwo()) != 2 {
+		t.Errorf("the other host was asked %d times, want for robots.txt and the page", len(atTwo()))
 	}
 }
