@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -30,6 +31,7 @@ type authorizations struct {
 	ring   *state.Ring
 	client *oauth.Client
 	flows  *flow.Flows
+	log    *slog.Logger
 }
 
 var (
@@ -122,7 +124,7 @@ func (p *program) openAuthorizations() error {
 		return err
 	}
 	v := vault.New(p.store, local)
-	p.auth = &authorizations{vault: v, ring: ring, client: client, flows: flow.New(flow.Config{
+	p.auth = &authorizations{vault: v, ring: ring, client: client, log: p.log, flows: flow.New(flow.Config{
 		Store: p.store, Sealer: v, Ring: ring, Grants: v.Grants(), Client: client,
 		CallbackURL: p.callbackURL(), StartURL: p.publicURL, DocumentURL: p.documentURL,
 		Confirm: func(tenantID string) bool { return p.cfg.ReturnURL(tenantID) != "" },
@@ -209,9 +211,12 @@ func (a *authorizations) Connections(ctx context.Context, tenantID, user string)
 	return out, err
 }
 
-// Disconnect implements [httpapi.Authorizations].
+// Disconnect implements [httpapi.Authorizations]. The connection ends here first:
+// a server that does not answer must not keep it. What could not be told to the
+// server is kept, sealed, for the same request to be made again.
 func (a *authorizations) Disconnect(ctx context.Context, tenantID, id string) error {
-	list, err := a.vault.Grants().List(ctx, tenantID, "")
+	grants := a.vault.Grants()
+	list, err := grants.List(ctx, tenantID, "")
 	if err != nil {
 		return err
 	}
@@ -219,23 +224,49 @@ func (a *authorizations) Disconnect(ctx context.Context, tenantID, id string) er
 		if info.ID != id {
 			continue
 		}
-		g, version, err := a.vault.Grants().Get(ctx, info.Key)
+		g, version, err := grants.Get(ctx, info.Key)
 		if errors.Is(err, oauth.ErrNotFound) {
 			break
 		}
 		if err != nil {
 			return err
 		}
-		// Gone here first: a server that does not answer must not keep it.
-		if err := a.vault.Grants().Delete(ctx, info.Key, version); err != nil {
+		if err := grants.Retire(ctx, info.Key, g, version); errors.Is(err, oauth.ErrConflict) {
 			return holdfast.WrapError(holdfast.CodeConflict, err, "the connection is being renewed; try again")
+		} else if err != nil {
+			return err
 		}
-		if err := a.client.Revoke(ctx, g); err != nil {
-			return holdfast.WrapError(holdfast.CodeUnavailable, err, "the connection was deleted here; its server could not be told")
-		}
-		return nil
 	}
-	return holdfast.Errorf(holdfast.CodeNotFound, "there is no connection %s", id)
+	retired, err := grants.Retired(ctx, tenantID, id)
+	if err != nil {
+		return err
+	}
+	if len(retired) == 0 {
+		return holdfast.Errorf(holdfast.CodeNotFound, "there is no connection %s", id)
+	}
+	var untold error
+	for _, r := range retired {
+		var away *oauth.UnavailableError
+		var refused *oauth.TokenError
+		switch err := a.client.Revoke(ctx, r.Grant); {
+		case err == nil:
+		case errors.As(err, &refused) && !errors.As(err, &away):
+			// It was told, and knows neither the token nor the client: no other answer
+			// will come.
+			a.log.InfoContext(ctx, "a server did not revoke a token", "tenant", tenantID, "issuer", r.Grant.Issuer, "error", err)
+		default:
+			untold = err
+			continue
+		}
+		if err := grants.Forget(ctx, tenantID, r.ID); err != nil {
+			return err
+		}
+	}
+	if untold != nil {
+		return holdfast.WrapError(holdfast.CodeUnavailable, untold,
+			"the connection has ended here, and its server could not be told; repeat the request to tell it")
+	}
+	return nil
 }
 
 // newCallback makes the handler of the callback routes.

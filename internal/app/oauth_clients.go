@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"strings"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/httpapi"
@@ -38,10 +37,10 @@ func (a *authorizations) connection(ctx context.Context, s holdfast.SessionRef, 
 func (a *authorizations) machine(tenantID, user string, c vault.Client) oauth.Machine {
 	m := c.Machine
 	secret := func(ctx context.Context, name string) (oauth.Secret, error) {
-		if user == "" && strings.Contains(name, "{user}") {
-			return "", holdfast.Errorf(holdfast.CodeUnauthorized, "the secret %s is one of each user, and the session has none", name)
+		name, err := vault.SecretOfUser(name, user)
+		if err != nil {
+			return "", err
 		}
-		name = strings.ReplaceAll(name, "{user}", user)
 		value, ok, err := a.vault.Secret(ctx, tenantID, name)
 		if err == nil && !ok {
 			err = holdfast.Errorf(holdfast.CodeUnauthorized, "the secret %s, which client %s needs, is not stored", name, c.Name)

@@ -50,6 +50,9 @@ type protected struct {
 	calls    []string
 	verifier map[string]string // code: challenge
 	secrets  []string          // verifiers that were sent
+	revoked  []string
+	// revocation is the status of the revocation endpoint; 0 is 200.
+	revocation int
 }
 
 func newProtected(t *testing.T, all bool) *protected {
@@ -89,9 +92,18 @@ func newProtected(t *testing.T, all bool) *protected {
 	mux.HandleFunc("/.well-known/oauth-authorization-server", func(w http.ResponseWriter, _ *http.Request) {
 		write(w, map[string]any{
 			"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token",
-			"registration_endpoint": p.URL + "/register", "code_challenge_methods_supported": []string{"S256"},
+			"registration_endpoint": p.URL + "/register", "revocation_endpoint": p.URL + "/revoke", "code_challenge_methods_supported": []string{"S256"},
 			"response_types_supported": []string{"code"}, "token_endpoint_auth_methods_supported": []string{"none"}, "authorization_response_iss_parameter_supported": true,
 		})
+	})
+	mux.HandleFunc("/revoke", func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.revocation != 0 {
+			w.WriteHeader(p.revocation)
+			return
+		}
+		p.revoked = append(p.revoked, r.FormValue("token"))
 	})
 	mux.HandleFunc("/register", func(w http.ResponseWriter, r *http.Request) {
 		var in map[string]any

@@ -240,7 +240,7 @@ type SecretValue struct {
 }
 
 func (a *API) putSecret(ctx context.Context, in *struct {
-	Name string `path:"name" maxLength:"128" doc:"Its name."`
+	Name string `path:"name" maxLength:"255" doc:"Its name."`
 	Body SecretValue
 },
 ) (*struct{}, error) {
@@ -270,7 +270,7 @@ func (a *API) listSecrets(ctx context.Context, _ *struct{}) (*struct {
 }
 
 func (a *API) deleteSecret(ctx context.Context, in *struct {
-	Name string `path:"name" maxLength:"128" doc:"Its name."`
+	Name string `path:"name" maxLength:"255" doc:"Its name."`
 },
 ) (*struct{}, error) {
 	if err := a.noAuthorizations(); err != nil {

@@ -252,8 +252,12 @@ type MachineInfo struct {
 	IDPSecret string `json:"idp_secret,omitempty"`
 }
 
-// KindClient is the kind of clients that a tenant registered by hand.
-const KindClient = "client"
+// KindClient is the kind of clients that a tenant registered by hand, MaxClients
+// how many of them a tenant may have.
+const (
+	KindClient = "client"
+	MaxClients = 1000
+)
 
 // PutClient stores a client under a name.
 func (v *Vault) PutClient(ctx context.Context, tenant string, info ClientInfo, r oauth.Registration) error {
@@ -266,6 +270,19 @@ func (v *Vault) PutClient(ctx context.Context, tenant string, info ClientInfo, r
 	if info.Machine != nil && info.ServerURL == "" {
 		// Otherwise any server of an agent file could have a token in its name.
 		return holdfast.Errorf(holdfast.CodeInvalid, "a client that gets tokens without a human needs the server_url that it is for")
+	}
+	if info.Machine != nil {
+		for _, name := range []string{info.Machine.Assertion, info.Machine.IDPSecret} {
+			if name == "" {
+				continue
+			}
+			if err := CheckSecretName(name); err != nil {
+				return err
+			}
+		}
+	}
+	if err := v.roomFor(ctx, tenant, KindClient, info.Name, MaxClients); err != nil {
+		return err
 	}
 	r.Issuer, r.Source = info.Issuer, oauth.SourceConfigured
 	info.ClientID = r.ClientID

@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) Stores) {
 	t.Run("flows", func(t *testing.T) { flows(t, s) })
 	t.Run("sealed", func(t *testing.T) { sealed(t, s) })
 	t.Run("rotation", func(t *testing.T) { rotation(t, s) })
+	t.Run("limits", func(t *testing.T) { limits(t, s) })
 	t.Run("one refresh", func(t *testing.T) { refresh(t, s) })
 }
 
