@@ -47,7 +47,8 @@ type SessionClaimedEvent struct {
 // holds nothing in any worker.
 type SessionParkedEvent struct {
 	AgentContext
-	// Waiting is "idle", "approval", "authorization", "timer", "input" or "iterations".
+	// Waiting is "idle", "approval", "authorization", "timer", "input", "iterations" or,
+	// if nobody could go on with the session, "error".
 	Waiting string `json:"waiting"`
 }
 
@@ -56,7 +57,10 @@ type SessionParkedEvent struct {
 type SessionHandedOverEvent struct {
 	AgentContext
 	Worker string `json:"worker"`
+	// Reason is "draining", "shutting_down" or "panicked".
 	Reason string `json:"reason"`
+	// Panics counts the owners in a row that panicked before they had done anything.
+	Panics int `json:"panics,omitempty"`
 }
 
 // SessionDeletedEvent (session_deleted) is the last event of a session that its tenant deleted.

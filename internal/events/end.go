@@ -29,6 +29,9 @@ type Tail struct {
 	// Type is that of the last event if the bus has it, and session_deleted or
 	// session_parked if the store says so, else "".
 	Type string
+	// Panics says how many owners in a row panicked before they had done anything, as
+	// far as the bus still knows.
+	Panics int
 }
 
 // End is the end of a session's log. A session that does not exist has Seq 0.
@@ -96,8 +99,26 @@ func endAt(ctx context.Context, store HeadReader, ref holdfast.SessionRef, st St
 }
 
 func frameTail(pos uint64, f *Frame) Tail {
-	return Tail{Pos: pos, Prev: pos, Seq: f.Last(), Epoch: f.Epoch(), Type: f.Events[len(f.Events)-1].Type}
+	last := &f.Events[len(f.Events)-1]
+	t := Tail{Pos: pos, Prev: pos, Seq: f.Last(), Epoch: f.Epoch(), Type: last.Type}
+	switch last.Type {
+	case holdfast.TypeSessionHandedOver:
+		var p holdfast.SessionHandedOverEvent
+		if decode(last, &p) == nil { // what cannot be read counts nothing
+			t.Panics = p.Panics
+		}
+	case holdfast.TypeSessionParked:
+		var p holdfast.SessionParkedEvent
+		if decode(last, &p) == nil && p.Waiting == WaitingError {
+			t.Panics = MaxPanics
+		}
+	}
+	return t
 }
+
+// MaxPanics is how many owners in a row may panic, without having done anything
+// for the session, before it is parked until its next command.
+const MaxPanics = 3
 
 // endsWith reports whether the store's last frame is this one.
 func (i *SessionInfo) endsWith(f *Frame) bool {

@@ -249,6 +249,12 @@ const (
 	WaitingTimer         = "timer"
 	WaitingInput         = "input"
 	WaitingIterations    = "iterations"
+	// WaitingError: every attempt to go on has panicked, without a step between them.
+	// The next command is one more attempt.
+	WaitingError = "error"
+
+	// LeftPanicked is the reason of a session_handed_over whose owner panicked.
+	LeftPanicked = "panicked"
 )
 
 func decode(e *Envelope, into any) error {

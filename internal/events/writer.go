@@ -17,6 +17,8 @@ var (
 	ErrLost = errors.New("the session belongs to another worker")
 	// ErrHandedOver: the session was left in the middle of its work, on purpose.
 	ErrHandedOver = errors.New("the session was handed over")
+	// ErrPanicked: the code that drove the session panicked.
+	ErrPanicked = errors.New("panic")
 	// ErrClosed: the writer was closed.
 	ErrClosed = errors.New("the writer is closed")
 	// ErrTooLarge: an event does not fit a frame; its payload must be split.

@@ -3,7 +3,6 @@ package runtime
 import (
 	"encoding/json"
 	"slices"
-	"strconv"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
@@ -53,17 +52,22 @@ func (s *State) accept(c events.Command, src source) ([]holdfast.Event, events.A
 	}
 	evs, run, err := s.effect(c, src)
 	if err != nil {
-		code, msg := holdfast.CodeOf(err), holdfast.PublicMessage(err)
-		if code == holdfast.CodeUnavailable {
+		if code := holdfast.CodeOf(err); code == holdfast.CodeUnavailable {
 			// Something is away and nothing happened. A refusal in the log would answer
 			// the same request for ever, also when it is there again.
-			return nil, events.Answer{Command: c.ID, Seq: s.Seq, Code: code, Message: msg}
+			return nil, events.Answer{Command: c.ID, Seq: s.Seq, Code: code, Message: holdfast.PublicMessage(err)}
 		}
-		refused := &holdfast.CommandRefusedEvent{Command: c.ID, Kind: c.Kind, Hash: hash, Code: code, Message: msg}
-		return []holdfast.Event{refused}, events.Answer{Command: c.ID, Seq: s.Seq + 1, Code: code, Message: msg}
+		return s.refuse(c, err)
 	}
 	accepted := &holdfast.CommandAcceptedEvent{Command: c.ID, Kind: c.Kind, Hash: hash, Run: run}
 	return append([]holdfast.Event{accepted}, evs...), events.Answer{Command: c.ID, Seq: s.Seq + 1, Run: run}
+}
+
+// refuse is the refusal of a command.
+func (s *State) refuse(c events.Command, err error) ([]holdfast.Event, events.Answer) {
+	code, msg := holdfast.CodeOf(err), holdfast.PublicMessage(err)
+	return []holdfast.Event{&holdfast.CommandRefusedEvent{Command: c.ID, Kind: c.Kind, Hash: c.Hash(), Code: code, Message: msg}},
+		events.Answer{Command: c.ID, Seq: s.Seq + 1, Code: code, Message: msg}
 }
 
 // effect returns what a command that was not seen before changes.
@@ -172,6 +176,9 @@ func (s *State) acceptRun(c events.Command, b events.RunBody, src source) ([]hol
 	}
 	if err := userRoles(msgs); err != nil {
 		return nil, "", err
+	}
+	if tooMany(msgs) {
+		return nil, "", errTooMany(msgs)
 	}
 	var evs []holdfast.Event
 	if p, ok := s.Pinned[src.name]; !ok || p.SHA256 != src.sha256 {
@@ -339,7 +346,5 @@ func (s *State) acceptCancel(c events.Command, b events.CancelBody) ([]holdfast.
 
 // refuseTooLarge refuses a command whose effect does not fit the log.
 func (s *State) refuseTooLarge(c events.Command) ([]holdfast.Event, events.Answer) {
-	msg := "the messages of one run may have " + strconv.Itoa(events.MaxPayload>>10) + " KiB at most"
-	return []holdfast.Event{&holdfast.CommandRefusedEvent{Command: c.ID, Kind: c.Kind, Hash: c.Hash(), Code: holdfast.CodeTooLarge, Message: msg}},
-		events.Answer{Command: c.ID, Seq: s.Seq + 1, Code: holdfast.CodeTooLarge, Message: msg}
+	return s.refuse(c, holdfast.Errorf(holdfast.CodeTooLarge, "the messages of one run may have %d KiB at most", events.MaxPayload>>10))
 }

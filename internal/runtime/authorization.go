@@ -178,15 +178,16 @@ func (d *drive) authorize(ctx context.Context, agentName, toolset, callID string
 	if !ok {
 		return false, nil, nil
 	}
-	d.mu.Lock()
-	user, id := d.s.User, ""
-	anew := slices.Contains(d.s.Run.Unanswered, server)
-	for _, a := range d.s.Run.Auth {
-		if a.Toolset == toolset && a.ServerURL == server {
-			id = a.Flow
+	var user, id string
+	var anew bool
+	d.locked(func() {
+		user, anew = d.s.User, slices.Contains(d.s.Run.Unanswered, server)
+		for _, a := range d.s.Run.Auth {
+			if a.Toolset == toolset && a.ServerURL == server {
+				id = a.Flow
+			}
 		}
-	}
-	d.mu.Unlock()
+	})
 	who := holdfast.AgentContext{AgentName: agentName}
 	var evs []holdfast.Event
 	if id == "" {
@@ -212,14 +213,17 @@ func (d *drive) authorize(ctx context.Context, agentName, toolset, callID string
 
 // finishAuthorization uses the answer that came.
 func (d *drive) finishAuthorization(ctx context.Context) error {
-	d.mu.Lock()
-	a := d.s.Run.ready()
-	if a == nil || d.s.Run.Canceled {
-		d.mu.Unlock()
+	var flow Authorization
+	var user string
+	ready := false
+	d.locked(func() {
+		if a := d.s.Run.ready(); a != nil && !d.s.Run.Canceled {
+			flow, user, ready = *a, d.s.User, true
+		}
+	})
+	if !ready {
 		return nil
 	}
-	flow, user := *a, d.s.User
-	d.mu.Unlock()
 	if d.e.cfg.Authorizer == nil {
 		return holdfast.Errorf(holdfast.CodeUnavailable, "this worker has no OAuth client; another one may")
 	}
@@ -260,24 +264,6 @@ func (d *drive) finishAuthorization(ctx context.Context) error {
 	return d.add(ctx, append(evs,
 		&holdfast.AuthorizationEndedEvent{AgentContext: who, FlowID: flow.Flow, Reason: "failed"},
 		&holdfast.ErrorEvent{AgentContext: holdfast.AgentContext{AgentName: t.Agent}, Error: text, Code: holdfast.CodeUnauthorized})...)
-}
-
-// declinedRun ends a run whose user did not want to authorize a server, from the
-// inside out.
-func (d *drive) declinedRun(ctx context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	text := "The user declined to authorize " + d.s.Run.Declined + "."
-	var evs []holdfast.Event
-	for i := len(d.s.Run.Threads) - 1; i >= 0; i-- {
-		t := d.s.Run.Threads[i]
-		evs = append(evs, t.breakOff("canceled")...)
-		for _, c := range t.Calls {
-			evs = append(evs, response(t.Agent, c.ToolCall, text, true, nil))
-		}
-		evs = append(evs, &holdfast.StreamStoppedEvent{AgentContext: holdfast.AgentContext{AgentName: t.Agent}, Reason: "rejected"})
-	}
-	return d.add(ctx, evs...)
 }
 
 // acceptAuthorize decides about a command that begins or declines.
@@ -352,11 +338,13 @@ func (d *drive) deliver(ctx context.Context, c events.Command) error {
 	if err := unmarshalBody(c, &b); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	a := d.s.flow(b.Flow)
-	_, settled := d.s.Commands[c.ID]
-	d.mu.Unlock()
-	if settled || a == nil || a.Received {
+	wanted := false
+	d.locked(func() {
+		a := d.s.flow(b.Flow)
+		_, settled := d.s.Commands[c.ID]
+		wanted = !settled && a != nil && !a.Received
+	})
+	if !wanted {
 		return nil // accept says so
 	}
 	if d.e.cfg.Authorizer == nil {

@@ -25,6 +25,9 @@ const (
 	maxResponse = 128 << 10
 	// maxPart is the most bytes of one part: base64 makes them a third longer.
 	maxPart = 360 << 10
+	// maxLostCalls is how many workers may end within a call that can be repeated
+	// before it is taken for what ends them.
+	maxLostCalls = 10
 	// maxConcurrent is how many calls of one turn run at the same time.
 	maxConcurrent = 8
 )
@@ -33,7 +36,7 @@ const (
 func response(agentName string, c holdfast.ToolCall, text string, failed bool, meta json.RawMessage) *holdfast.ToolCallResponseEvent {
 	return &holdfast.ToolCallResponseEvent{
 		AgentContext: holdfast.AgentContext{AgentName: agentName},
-		ToolCall:     c, Response: text, ToolCallID: c.ID,
+		ToolCall:     shown(c), Response: text, ToolCallID: c.ID,
 		Result: holdfast.ToolCallOutcome{Output: text, IsError: failed, Meta: meta},
 	}
 }
@@ -63,14 +66,10 @@ type plan struct {
 // the decisions that are needed, then runs or answers the first call that can go
 // on, together with those behind it that may run beside it.
 func (d *drive) toolStep(ctx context.Context) error {
-	d.mu.Lock()
-	team, a, err := d.team()
+	team, a, err := d.lockedTeam()
 	if err != nil {
-		name := d.s.top().Agent
-		d.mu.Unlock()
-		return d.fail(ctx, name, err)
+		return d.failTop(ctx, err)
 	}
-	d.mu.Unlock()
 	var box *toolbox
 	var boxErr error
 	d.working(ctx, func(wctx context.Context) { box, boxErr = d.box(wctx, team, a) })
@@ -78,44 +77,50 @@ func (d *drive) toolStep(ctx context.Context) error {
 		return d.stopped(ctx, boxErr)
 	}
 
+	group, err := d.decided(ctx, team, a, box)
+	if err != nil || group == nil {
+		return err
+	}
+	return d.perform(ctx, a, group)
+}
+
+// decided does what needs no tool to run, and returns the calls that are to run
+// now, if there are any.
+func (d *drive) decided(ctx context.Context, team *agent.Team, a *agent.Agent, box *toolbox) ([]plan, error) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.s.Run.Canceled {
-		d.mu.Unlock()
-		return nil
+		return nil, nil
 	}
 	t := d.s.top()
 	plans := make([]plan, len(t.Calls))
-	var ask []holdfast.Event
+	var ask bundle
 	for i, c := range t.Calls {
 		plans[i] = d.plan(team, a, box, c)
 		if plans[i].do == doAsk {
-			ask = append(ask, d.confirmation(a, c, "")...)
+			if !ask.put(d.confirmation(a, c, "")...) {
+				break // the others in the next step
+			}
 		}
 	}
-	if len(ask) > 0 {
-		defer d.mu.Unlock()
-		return d.add(ctx, ask...)
+	if len(ask.evs) > 0 {
+		return nil, d.add(ctx, ask.evs...)
 	}
 	i := slices.IndexFunc(plans, func(p plan) bool { return p.do != doWait })
 	if i < 0 {
 		d.blocked = d.s.Seq
-		d.mu.Unlock()
-		return nil
+		return nil, nil
 	}
 	switch p := plans[i]; p.do {
 	case doAnswer:
-		defer d.mu.Unlock()
-		return d.add(ctx, response(a.Name, p.call.ToolCall, p.text, true, nil))
+		return nil, d.add(ctx, response(a.Name, p.call.ToolCall, p.text, true, nil))
 	case doUnknown:
-		defer d.mu.Unlock()
-		return d.unknown(ctx, a, p)
+		return nil, d.unknown(ctx, a, p)
 	case doTransfer:
-		defer d.mu.Unlock()
-		return d.add(ctx, d.intent(a, p), &holdfast.StreamStartedEvent{AgentContext: holdfast.AgentContext{AgentName: p.text}})
+		return nil, d.add(ctx, d.intent(a, p), &holdfast.StreamStartedEvent{AgentContext: holdfast.AgentContext{AgentName: p.text}})
 	case doHandoff:
-		defer d.mu.Unlock()
 		who := holdfast.AgentContext{AgentName: a.Name}
-		return d.add(ctx, d.intent(a, p),
+		return nil, d.add(ctx, d.intent(a, p),
 			response(a.Name, p.call.ToolCall, "The conversation is with "+p.text+" now.", false, nil),
 			&holdfast.AgentSwitchingEvent{AgentContext: who, Switching: true, FromAgent: a.Name, ToAgent: p.text})
 	}
@@ -123,8 +128,7 @@ func (d *drive) toolStep(ctx context.Context) error {
 	for concurrent(plans[i]) && len(group) < maxConcurrent && i+len(group) < len(plans) && concurrent(plans[i+len(group)]) {
 		group = plans[i : i+len(group)+1]
 	}
-	d.mu.Unlock()
-	return d.perform(ctx, a, group)
+	return group, nil
 }
 
 func concurrent(p plan) bool {
@@ -137,6 +141,9 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 	answer := func(format string, args ...any) plan {
 		p.do, p.text = doAnswer, fmt.Sprintf(format, args...)
 		return p
+	}
+	if unwieldy(&c.ToolCall) && c.Status != CallStarted {
+		return answer("The tool call is too large: its arguments may have %d KiB.", maxArguments>>10)
 	}
 	t, known := box.tools[c.Function.Name]
 	p.tool = t
@@ -169,6 +176,9 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 		if c.Effect == string(tool.EffectReadOnly) || c.Effect == string(tool.EffectIdempotent) || c.Policy == "retry" {
 			if !known {
 				return answer("There is no tool %q any more.", c.Function.Name)
+			}
+			if c.Attempt >= maxLostCalls {
+				return answer("The tool call was begun %d times, and each time the process that ran it ended. It is not repeated any more.", c.Attempt)
 			}
 			return p
 		}
@@ -283,11 +293,58 @@ type done struct {
 // perform stores the intents, runs the calls and puts their outcomes into the
 // log in the model's order, each as soon as those before it are there.
 func (d *drive) perform(ctx context.Context, a *agent.Agent, group []plan) error {
-	d.mu.Lock()
-	var evs []holdfast.Event
 	calls := make([]tool.Call, len(group))
 	intents := make([]*holdfast.ToolCallEvent, len(group))
 	again := make([]bool, len(group))
+	if err := d.intend(ctx, a, group, calls, intents, again); err != nil {
+		return err
+	}
+	if err := d.w.Flush(ctx); err != nil { // the intent is stored before the effect
+		return err
+	}
+
+	outcomes := make([]chan done, len(group))
+	var addErr error
+	d.working(ctx, func(wctx context.Context) {
+		cctx, cancel := context.WithCancelCause(wctx)
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer cancel(nil) // if the loop breaks off, nobody waits for what the tools say
+		for i := range group {
+			out := make(chan done, 1)
+			outcomes[i] = out
+			running.Go(func() { out <- d.call(cctx, group[i].tool.set, calls[i]) })
+		}
+		for i := range group {
+			o := <-outcomes[i]
+			if d.w.Err() != nil || ctx.Err() != nil || addErr != nil {
+				continue
+			}
+			if o.err != nil && context.Cause(wctx) != nil && errors.Is(context.Cause(wctx), errRunCanceled) {
+				continue // cancelRun answers it
+			}
+			var next holdfast.Event
+			if i+1 < len(group) && !again[i+1] {
+				next = intents[i+1]
+			}
+			addErr = d.outcome(ctx, a, group[i].call.ToolCall, group[i].tool, o, next)
+		}
+	})
+	switch {
+	case d.w.Err() != nil:
+		return d.w.Err()
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return addErr
+}
+
+// intend adds the intents of a group of calls to the log, and fills in what the
+// calls are. again says which of them are in the log already.
+func (d *drive) intend(ctx context.Context, a *agent.Agent, group []plan, calls []tool.Call, intents []*holdfast.ToolCallEvent, again []bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var evs []holdfast.Event
 	var started []holdfast.StartedCall
 	for i, p := range group {
 		calls[i] = d.toolCall(a, p)
@@ -305,47 +362,7 @@ func (d *drive) perform(ctx context.Context, a *agent.Agent, group []plan) error
 	if !again[0] {
 		evs = append(evs, intents[0])
 	}
-	err := d.add(ctx, evs...)
-	d.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if err := d.w.Flush(ctx); err != nil { // the intent is stored before the effect
-		return err
-	}
-
-	outcomes := make([]chan done, len(group))
-	var addErr error
-	d.working(ctx, func(wctx context.Context) {
-		var running sync.WaitGroup
-		for i := range group {
-			out := make(chan done, 1)
-			outcomes[i] = out
-			running.Go(func() { out <- d.call(wctx, group[i].tool.set, calls[i]) })
-		}
-		for i := range group {
-			o := <-outcomes[i]
-			if d.w.Err() != nil || ctx.Err() != nil || addErr != nil {
-				continue
-			}
-			if o.err != nil && context.Cause(wctx) != nil && errors.Is(context.Cause(wctx), errRunCanceled) {
-				continue // cancelRun answers it
-			}
-			var next holdfast.Event
-			if i+1 < len(group) && !again[i+1] {
-				next = intents[i+1]
-			}
-			addErr = d.outcome(ctx, a, group[i].call.ToolCall, group[i].tool, o, next)
-		}
-		running.Wait()
-	})
-	switch {
-	case d.w.Err() != nil:
-		return d.w.Err()
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	}
-	return addErr
+	return d.add(ctx, evs...)
 }
 
 // toolCall is the call as the tool gets it. The caller holds mu.

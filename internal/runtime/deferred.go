@@ -161,9 +161,8 @@ func (d *drive) offerDeferred(b *toolbox, a *agent.Agent, hidden []boxed) {
 	for _, t := range hidden {
 		look.tools = append(look.tools, t.def)
 	}
-	d.mu.Lock()
-	added := addedTools(d.s.Tool[deferredState][a.Name])
-	d.mu.Unlock()
+	var added []string
+	d.locked(func() { added = addedTools(d.s.Tool[deferredState][a.Name]) })
 	b.hidden = map[string]bool{}
 	for _, t := range hidden {
 		b.hidden[t.def.Name] = true

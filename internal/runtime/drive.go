@@ -47,8 +47,15 @@ func (d *drive) run(ctx context.Context) error {
 	// Commands are taken while a step is under way.
 	commands := make(chan struct{})
 	cctx, stop := context.WithCancel(ctx)
+	lctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	go func() {
 		defer close(commands)
+		defer func() { // what a panic leaves behind is not to be gone on with
+			if r := recover(); r != nil {
+				end(d.e.panicked("take commands", r))
+			}
+		}()
 		for {
 			select {
 			case <-cctx.Done():
@@ -60,10 +67,11 @@ func (d *drive) run(ctx context.Context) error {
 			}
 		}
 	}()
-	err := d.loop(ctx)
-	stop()
-	<-commands
-	return err
+	defer func() {
+		stop()
+		<-commands
+	}()
+	return d.loop(lctx)
 }
 
 func (d *drive) loop(ctx context.Context) error {
@@ -97,7 +105,7 @@ func (d *drive) loop(ctx context.Context) error {
 			return d.handOver(ctx)
 		default:
 		}
-		if err := next(ctx); err != nil {
+		if err := d.overfull(ctx, next(ctx)); err != nil {
 			return err
 		}
 	}
@@ -114,6 +122,8 @@ func (d *drive) next() (next step, waiting string) {
 		return nil, events.WaitingIdle
 	case len(s.Timers) > 0 && len(s.stale()) > 0:
 		return d.cancelTimers, ""
+	case s.givenUp():
+		return d.giveUp, ""
 	case s.Run == nil && (s.Compacting != nil || s.CompactWanted):
 		return d.compactStep, ""
 	case s.Run == nil && len(s.Queue) == 0:
@@ -213,9 +223,8 @@ func (d *drive) addTo(ctx context.Context, run string, evs ...holdfast.Event) er
 // append is add and flush: it returns when the events are stored. The caller
 // does not hold mu.
 func (d *drive) append(ctx context.Context, evs ...holdfast.Event) error {
-	d.mu.Lock()
-	err := d.add(ctx, evs...)
-	d.mu.Unlock()
+	var err error
+	d.locked(func() { err = d.add(ctx, evs...) })
 	if err != nil {
 		return err
 	}
@@ -240,10 +249,13 @@ func (d *drive) takeCommands(ctx context.Context) error {
 
 func (d *drive) take(ctx context.Context, c events.Command) error {
 	var src source
-	d.mu.Lock()
-	b, isRun := d.s.runOf(c)
-	view := &State{Ref: d.s.Ref, DefaultAgent: d.s.DefaultAgent, Pinned: maps.Clone(d.s.Pinned)}
-	d.mu.Unlock()
+	var b events.RunBody
+	var isRun bool
+	var view *State
+	d.locked(func() {
+		b, isRun = d.s.runOf(c)
+		view = &State{Ref: d.s.Ref, DefaultAgent: d.s.DefaultAgent, Pinned: maps.Clone(d.s.Pinned)}
+	})
 	if isRun {
 		src = d.e.resolve(ctx, view, b)
 		if ctx.Err() != nil {
@@ -256,12 +268,26 @@ func (d *drive) take(ctx context.Context, c events.Command) error {
 			return context.Cause(ctx)
 		}
 	}
-	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
-		return nil // it stays in the queue for the next owner
+	answer, taken, err := d.settle(ctx, c, src)
+	if err != nil || !taken {
+		return err
 	}
-	evs, answer := d.s.accept(c, src)
+	if err := d.w.Flush(ctx); err != nil {
+		return err
+	}
+	d.in.Settle(ctx, c, answer)
+	return nil
+}
+
+// settle adds the acceptance or the refusal of a command with its effect. It
+// reports false if it is left in the queue for the next owner.
+func (d *drive) settle(ctx context.Context, c events.Command, src source) (events.Answer, bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return events.Answer{}, false, nil
+	}
+	evs, answer := d.accept(c, src)
 	err := d.addTo(ctx, answer.Run, evs...)
 	if err == nil {
 		d.answered(evs)
@@ -274,37 +300,39 @@ func (d *drive) take(ctx context.Context, c events.Command) error {
 	if stop && d.cancel != nil {
 		d.cancel(errRunCanceled)
 	}
-	d.mu.Unlock()
-	if err != nil {
-		return err
+	return answer, true, err
+}
+
+// accept decides about a command. One over which the decision panics is refused:
+// nothing has happened yet, and each owner would meet it again. The caller holds mu.
+func (d *drive) accept(c events.Command, src source) (evs []holdfast.Event, answer events.Answer) {
+	if err := d.e.guarded("decide about a "+c.Kind+" command", func() error {
+		evs, answer = d.s.accept(c, src)
+		return nil
+	}); err != nil {
+		return d.s.refuse(c, err)
 	}
-	if err := d.w.Flush(ctx); err != nil {
-		return err
-	}
-	d.in.Settle(ctx, c, answer)
-	return nil
+	return evs, answer
 }
 
 // park appends session_parked unless a command changed the state meanwhile.
 func (d *drive) park(ctx context.Context, waiting string) (bool, error) {
-	d.mu.Lock()
-	seq := d.s.Seq
-	d.mu.Unlock()
+	var seq uint64
+	d.locked(func() { seq = d.s.Seq })
 	if next, now := d.next(); next != nil || now != waiting {
 		return false, nil
 	}
-	d.mu.Lock()
-	if d.s.Seq != seq {
-		d.mu.Unlock()
-		return false, nil
-	}
-	d.closed = true
 	var err error
-	if !d.s.Deleted { // nothing follows session_deleted
-		err = d.addTo(ctx, "", &holdfast.SessionParkedEvent{Waiting: waiting})
-	}
-	d.mu.Unlock()
-	if err != nil {
+	d.locked(func() {
+		if d.s.Seq != seq {
+			return
+		}
+		d.closed = true
+		if !d.s.Deleted { // nothing follows session_deleted
+			err = d.addTo(ctx, "", &holdfast.SessionParkedEvent{Waiting: waiting})
+		}
+	})
+	if err != nil || !d.closed {
 		return false, err
 	}
 	if err := d.w.Flush(ctx); err != nil {
@@ -316,10 +344,11 @@ func (d *drive) park(ctx context.Context, waiting string) (bool, error) {
 
 // handOver leaves the session in the middle of its work, at a safe point.
 func (d *drive) handOver(ctx context.Context) error {
-	d.mu.Lock()
-	d.closed = true
-	err := d.addTo(ctx, "", &holdfast.SessionHandedOverEvent{Reason: "draining"})
-	d.mu.Unlock()
+	var err error
+	d.locked(func() {
+		d.closed = true
+		err = d.addTo(ctx, "", &holdfast.SessionHandedOverEvent{Reason: "draining"})
+	})
 	if err != nil {
 		return err
 	}
@@ -331,9 +360,7 @@ func (d *drive) handOver(ctx context.Context) error {
 }
 
 func (d *drive) close() {
-	d.mu.Lock()
-	d.closed = true
-	d.mu.Unlock()
+	d.locked(func() { d.closed = true })
 	if d.title != nil {
 		d.title.stop()
 	}
@@ -347,17 +374,13 @@ func (d *drive) close() {
 func (d *drive) working(ctx context.Context, fn func(ctx context.Context)) {
 	wctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	d.mu.Lock()
-	d.cancel = cancel
-	if d.s.Deleted || (d.s.Run != nil && d.s.Run.Canceled) {
-		cancel(errRunCanceled)
-	}
-	d.mu.Unlock()
-	defer func() {
-		d.mu.Lock()
-		d.cancel = nil
-		d.mu.Unlock()
-	}()
+	d.locked(func() {
+		d.cancel = cancel
+		if d.s.Deleted || (d.s.Run != nil && d.s.Run.Canceled) {
+			cancel(errRunCanceled)
+		}
+	})
+	defer d.locked(func() { d.cancel = nil })
 	done := make(chan struct{})
 	watched := make(chan struct{})
 	go func() {
@@ -368,9 +391,11 @@ func (d *drive) working(ctx context.Context, fn func(ctx context.Context)) {
 		case <-done:
 		}
 	}()
+	defer func() { // also if fn panics
+		close(done)
+		<-watched
+	}()
 	fn(wctx)
-	close(done)
-	<-watched
 }
 
 // startRun begins the next queued run: its messages enter the conversation.
@@ -383,7 +408,11 @@ func (d *drive) startRun(ctx context.Context) error {
 		evs = append(evs, &holdfast.UserMessageEvent{Message: m.Content, Parts: m.Parts})
 	}
 	evs = append(evs, &holdfast.StreamStartedEvent{AgentContext: holdfast.AgentContext{AgentName: q.AgentInFile}})
-	return d.add(ctx, evs...)
+	err := d.add(ctx, evs...)
+	if errors.Is(err, events.ErrTooLarge) { // accepted by a program that did not look
+		return d.refuseRun(ctx, q, errTooMany(q.Messages))
+	}
+	return err
 }
 
 // openStream is needed only where a log ends between run_started and
@@ -415,7 +444,7 @@ func (d *drive) stopThread(reason string) step {
 		evs := []holdfast.Event{&holdfast.StreamStoppedEvent{AgentContext: holdfast.AgentContext{AgentName: t.Agent}, Reason: reason}}
 		if t.Task != nil {
 			parent := d.s.Run.Threads[len(d.s.Run.Threads)-2]
-			text, failed := lastWords(t.Messages), false
+			text, failed := wieldy(lastWords(t.Messages), maxLastWords), false
 			if reason == "error" {
 				text, failed = "The agent "+t.Agent+" failed before it finished the task. "+text, true
 			}
@@ -423,19 +452,6 @@ func (d *drive) stopThread(reason string) step {
 		}
 		return d.add(ctx, evs...)
 	}
-}
-
-// answerFailed answers a call that the failure of its agent left without an
-// answer: no model takes a conversation that has such a call.
-func (d *drive) answerFailed(ctx context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	t := d.s.top()
-	c, text := t.Calls[0], "The tool call was not made: the agent failed before."
-	if c.Status == CallStarted || c.Status == CallUnknown {
-		text = "Whether this tool call had its effect is not known: the agent failed meanwhile."
-	}
-	return d.add(ctx, response(t.Agent, c.ToolCall, text, true, nil))
 }
 
 // lastWords returns the newest text of an assistant.
@@ -448,40 +464,13 @@ func lastWords(msgs []holdfast.Message) string {
 	return ""
 }
 
-// cancelRun closes everything that is open, from the inside out.
-func (d *drive) cancelRun(ctx context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var evs []holdfast.Event
-	if d.s.Compacting != nil {
-		evs = notCompacted(holdfast.AgentContext{AgentName: d.s.Run.AgentInFile}, nil)
-	}
-	for i := len(d.s.Run.Threads) - 1; i >= 0; i-- {
-		t := d.s.Run.Threads[i]
-		if t.Open != nil {
-			evs = append(evs, t.breakOff("canceled")...)
-		}
-		for _, c := range t.Calls {
-			evs = append(evs, response(t.Agent, c.ToolCall, "The tool call was canceled by the user.", true, nil))
-		}
-		evs = append(evs, &holdfast.StreamStoppedEvent{AgentContext: holdfast.AgentContext{AgentName: t.Agent}, Reason: "canceled"})
-	}
-	if len(d.s.Run.Threads) == 0 {
-		evs = append(evs, &holdfast.StreamStartedEvent{AgentContext: holdfast.AgentContext{AgentName: d.s.Run.AgentInFile}},
-			&holdfast.StreamStoppedEvent{AgentContext: holdfast.AgentContext{AgentName: d.s.Run.AgentInFile}, Reason: "canceled"})
-	}
-	return d.add(ctx, evs...)
-}
-
 // finishRun gives the session its title, if it comes in time, and ends the run.
 func (d *drive) finishRun(ctx context.Context) error {
-	d.mu.Lock()
-	reason, run := d.s.Run.Stopped, d.s.Run.ID
-	if d.s.Run.Rollback {
-		reason = "rolled_back"
-	}
-	want := d.s.Title == "" && (reason == "stop" || reason == "max_iterations")
-	d.mu.Unlock()
+	want := false
+	d.locked(func() {
+		reason := d.s.Run.Stopped
+		want = d.s.Title == "" && !d.s.Run.Rollback && (reason == "stop" || reason == "max_iterations")
+	})
 	if want {
 		if err := d.finishTitle(ctx); err != nil {
 			return err
@@ -489,7 +478,16 @@ func (d *drive) finishRun(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.addTo(ctx, run, &holdfast.RunFinishedEvent{Run: run, Reason: reason})
+	return d.finish(ctx)
+}
+
+// finish ends the run whose streams are closed. The caller holds mu.
+func (d *drive) finish(ctx context.Context) error {
+	reason := d.s.Run.Stopped
+	if d.s.Run.Rollback {
+		reason = "rolled_back"
+	}
+	return d.add(ctx, &holdfast.RunFinishedEvent{Run: d.s.Run.ID, Reason: reason})
 }
 
 // team returns the files and the agent that the innermost thread runs. The

@@ -103,7 +103,11 @@ func NewEngine(cfg Config) *Engine {
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = 500
 	}
-	return &Engine{cfg: cfg, log: cfg.Logger, teams: map[string]*agent.Team{}, cooling: map[string]time.Time{}}
+	e := &Engine{cfg: cfg, log: cfg.Logger, teams: map[string]*agent.Team{}, cooling: map[string]time.Time{}}
+	if cfg.Authorizer != nil {
+		e.cfg.Authorizer = &guardedAuthorizer{cfg.Authorizer, e}
+	}
+	return e
 }
 
 // Wait returns when nothing of the engine runs in the background any more.
@@ -121,7 +125,7 @@ func (e *Engine) team(name string, p Pinned) (*agent.Team, error) {
 	if t != nil {
 		return t, nil
 	}
-	t, err := e.cfg.Agents.Parse(name, p.Source)
+	t, err := e.parse(name, p.Source)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +150,7 @@ func (e *Engine) resolve(ctx context.Context, s *State, b events.RunBody) source
 	if ref == "" {
 		return source{err: holdfast.Errorf(holdfast.CodeInvalid, "the run names no agent and the session has no default")}
 	}
-	name, text, err := e.cfg.Agents.Load(ctx, s.Ref.Tenant, ref)
+	name, text, err := e.load(ctx, s.Ref.Tenant, ref)
 	if holdfast.CodeOf(err) == holdfast.CodeUnavailable {
 		// Where the files are kept is away; the log has the one that ran last.
 		for _, n := range []string{ref, ref + ".yaml"} {
@@ -237,6 +241,7 @@ func (e *Engine) snapshot(s *State, since uint64) {
 	snap := events.Snapshot{Seq: s.Seq, Format: StateFormat, Data: events.Pack(data)}
 	ref := s.Ref
 	e.background.Go(func() {
+		defer e.survive("keep a snapshot", ref)
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := e.cfg.Snapshots.PutSnapshot(ctx, ref, snap); err != nil {
@@ -247,7 +252,12 @@ func (e *Engine) snapshot(s *State, since uint64) {
 
 // Drive drives the session that w owns until it is parked (nil), handed over
 // (events.ErrHandedOver), lost (events.ErrLost), or cannot go on.
-func (e *Engine) Drive(ctx context.Context, w *events.Writer, in events.Inbox) error {
+func (e *Engine) Drive(ctx context.Context, w *events.Writer, in events.Inbox) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = e.panicked("drive "+w.Ref().String(), r)
+		}
+	}()
 	s, since, err := e.LoadState(ctx, w.Ref(), 0, w.Stored() > e.cfg.SnapshotEvery)
 	if err != nil {
 		return fmt.Errorf("load %s: %w", w.Ref(), err)

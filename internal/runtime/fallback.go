@@ -132,16 +132,19 @@ func (b *toolbox) readers(msgs []holdfast.Message) []*agent.ModelSettings {
 // built returns the chosen model, or takes the next one when it cannot be built.
 // Both nil mean that the log says what follows.
 func (d *drive) built(ctx context.Context, team *agent.Team, a *agent.Agent, c choice) (model.Model, ModelInfo, error) {
-	m, info, err := d.e.cfg.Agents.Model(ctx, d.s.Ref.Tenant, team, c.settings)
+	m, info, err := d.e.model(ctx, d.s.Ref.Tenant, team, c.settings)
 	if err == nil {
 		return m, info, nil
 	}
-	d.mu.Lock()
-	next := d.fallBack(a, c, err)
+	var next holdfast.Event
+	var addErr error
+	d.locked(func() {
+		if next = d.fallBack(a, c, err); next != nil {
+			addErr = d.add(ctx, next)
+		}
+	})
 	if next != nil {
-		defer d.mu.Unlock()
-		return nil, ModelInfo{}, d.add(ctx, next)
+		return nil, ModelInfo{}, addErr
 	}
-	d.mu.Unlock()
 	return nil, ModelInfo{}, d.fail(ctx, a.Name, err)
 }

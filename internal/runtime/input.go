@@ -197,18 +197,15 @@ func (d *drive) elicit(a *agent.Agent, callID string) tool.Elicit {
 		ev := question(a, callID, r)
 		ev.Held = true
 		answered := make(chan tool.InputAnswer, 1)
-		d.mu.Lock()
-		if d.asking == nil {
-			d.asking = map[string]chan tool.InputAnswer{}
-		}
-		d.asking[ev.ID] = answered
-		err := d.add(ctx, ev)
-		d.mu.Unlock()
-		defer func() {
-			d.mu.Lock()
-			delete(d.asking, ev.ID)
-			d.mu.Unlock()
-		}()
+		var err error
+		d.locked(func() {
+			if d.asking == nil {
+				d.asking = map[string]chan tool.InputAnswer{}
+			}
+			d.asking[ev.ID] = answered
+			err = d.add(ctx, ev)
+		})
+		defer d.locked(func() { delete(d.asking, ev.ID) })
 		if err != nil {
 			return tool.InputAnswer{}, err
 		}

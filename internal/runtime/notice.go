@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/tool"
 )
 
@@ -68,12 +69,17 @@ func (s *State) applyNotice(t *Thread, m holdfast.Message, reason string) {
 // endTurn closes the stream of an agent that has given its answer, if the answer
 // fits the schema that it must fit.
 func (d *drive) endTurn(ctx context.Context) error {
-	d.mu.Lock()
-	_, a, err := d.team()
-	t := d.s.top()
-	msgs := *d.s.messages(t)
-	text, corrections, refused := msgs[len(msgs)-1].Content, t.Corrections, t.Refused
-	d.mu.Unlock()
+	var a *agent.Agent
+	var err error
+	var text string
+	var corrections int
+	var refused bool
+	d.locked(func() {
+		_, a, err = d.team()
+		t := d.s.top()
+		msgs := *d.s.messages(t)
+		text, corrections, refused = msgs[len(msgs)-1].Content, t.Corrections, t.Refused
+	})
 	if err != nil || a.StructuredOutput == nil || refused {
 		return d.stopThread("stop")(ctx)
 	}
@@ -100,10 +106,12 @@ func (d *drive) endTurn(ctx context.Context) error {
 // repeating tells a model that it repeats itself, and fails the run if that does
 // not help.
 func (d *drive) repeating(ctx context.Context) error {
-	d.mu.Lock()
-	t := d.s.top()
-	name, count := t.Agent, t.Repeats.Count
-	d.mu.Unlock()
+	var name string
+	var count int
+	d.locked(func() {
+		t := d.s.top()
+		name, count = t.Agent, t.Repeats.Count
+	})
 	if count >= maxRepeats {
 		return d.fail(ctx, name, holdfast.Errorf(holdfast.CodeModelFailed, "the model made the same tool calls %d times in a row with the same results", count))
 	}

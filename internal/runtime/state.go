@@ -62,6 +62,10 @@ type State struct {
 	// Tool is what toolsets keep in the session: toolset, key, value.
 	Tool map[string]map[string]json.RawMessage
 
+	// Panics counts how often the session was released by a panic since it was last
+	// parked or a run of it ended.
+	Panics int `json:",omitempty"`
+
 	InputTokens   int64
 	OutputTokens  int64
 	Cost          float64
@@ -259,7 +263,7 @@ func (s *State) fold(e *events.Envelope) error {
 		if t := s.top(); t == nil || t.Open == nil {
 			return nil
 		}
-	case holdfast.TypePayloadPart, holdfast.TypeWarning, holdfast.TypeSessionParked, holdfast.TypeSessionHandedOver:
+	case holdfast.TypePayloadPart, holdfast.TypeWarning:
 		return nil
 	}
 	ev, err := e.Event()
@@ -289,6 +293,12 @@ func (s *State) apply(e *events.Envelope, ev holdfast.Event) error {
 		}
 	case *holdfast.SessionDeletedEvent:
 		s.Deleted = true
+	case *holdfast.SessionHandedOverEvent:
+		if ev.Reason == events.LeftPanicked {
+			s.Panics++
+		}
+	case *holdfast.SessionParkedEvent:
+		s.Panics = 0
 	case *holdfast.SessionTitleEvent:
 		s.Title = ev.Title
 	case *holdfast.CommandAcceptedEvent:
@@ -400,6 +410,7 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 		}
 	case *holdfast.RunFinishedEvent:
 		s.unqueue(ev.Run)
+		s.Panics = 0
 		if s.Run != nil && s.Run.ID == ev.Run {
 			if s.Run.Rollback {
 				s.Conversation = s.Conversation[:s.Run.Base:s.Run.Base]

@@ -112,6 +112,9 @@ func (s *State) acceptSchedule(c events.Command, b events.ScheduleBody) ([]holdf
 	if err := userRoles(b.Messages); err != nil {
 		return nil, "", err
 	}
+	if tooMany(b.Messages) {
+		return nil, "", errTooMany(b.Messages)
+	}
 	pending := 0
 	for _, t := range s.Timers {
 		if t.Run != nil {
@@ -186,20 +189,19 @@ func (s *State) runOf(c events.Command) (b events.RunBody, ok bool) {
 func (d *drive) cancelTimers(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var evs []holdfast.Event
+	var b bundle
 	for _, id := range d.s.stale() {
-		evs = append(evs, &holdfast.TimerFiredEvent{Timer: id, Canceled: true})
+		if !b.put(&holdfast.TimerFiredEvent{Timer: id, Canceled: true}) {
+			break
+		}
 	}
-	if len(evs) == 0 {
-		return nil // a command was quicker
-	}
-	return d.add(ctx, evs...)
+	return d.add(ctx, b.evs...) // nothing if a command was quicker
 }
 
 // confirmation asks a human about a call and sets the timer that decides if
 // nobody does. The caller holds mu.
 func (d *drive) confirmation(a *agent.Agent, c *Call, reason string) []holdfast.Event {
-	ask := &holdfast.ToolCallConfirmationEvent{AgentContext: holdfast.AgentContext{AgentName: a.Name}, ToolCall: c.ToolCall, Reason: reason}
+	ask := &holdfast.ToolCallConfirmationEvent{AgentContext: holdfast.AgentContext{AgentName: a.Name}, ToolCall: shown(c.ToolCall), Reason: reason}
 	timeout := d.e.cfg.ApprovalTimeout
 	if a.ApprovalTimeout != nil {
 		timeout = time.Duration(*a.ApprovalTimeout)

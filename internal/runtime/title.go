@@ -35,16 +35,12 @@ func (d *drive) startTitle(ctx context.Context, team *agent.Team, m model.Model,
 	if d.title != nil {
 		return
 	}
-	d.mu.Lock()
 	var first string
-	for _, msg := range d.s.Conversation {
-		if msg.Role == holdfast.RoleUser {
-			first = msg.Content
-			break
-		}
-	}
-	wanted := d.s.Title == "" && strings.TrimSpace(first) != ""
-	d.mu.Unlock()
+	wanted := false
+	d.locked(func() {
+		first = d.s.firstWords()
+		wanted = d.s.Title == "" && strings.TrimSpace(first) != ""
+	})
 	if !wanted {
 		return
 	}
@@ -60,6 +56,7 @@ func (d *drive) startTitle(ctx context.Context, team *agent.Team, m model.Model,
 		defer close(finished)
 		defer close(t.done)
 		defer cancel()
+		defer d.e.survive("find a title", d.w.Ref())
 		var b strings.Builder
 		req := model.Request{
 			Purpose:        model.PurposeTitle,
@@ -84,19 +81,21 @@ func (d *drive) startTitle(ctx context.Context, team *agent.Team, m model.Model,
 	}()
 }
 
+// firstWords is what the user said first.
+func (s *State) firstWords() string {
+	for i := range s.Conversation {
+		if s.Conversation[i].Role == holdfast.RoleUser {
+			return s.Conversation[i].Content
+		}
+	}
+	return ""
+}
+
 // finishTitle adds the title if it comes in time; if the model has none, the
 // beginning of the user's first message has to do.
 func (d *drive) finishTitle(ctx context.Context) error {
-	d.mu.Lock()
 	var fallback, name string
-	for _, msg := range d.s.Conversation {
-		if msg.Role == holdfast.RoleUser {
-			fallback = cleanTitle(msg.Content)
-			break
-		}
-	}
-	name = d.s.Run.AgentInFile
-	d.mu.Unlock()
+	d.locked(func() { fallback, name = cleanTitle(d.s.firstWords()), d.s.Run.AgentInFile })
 	text := fallback
 	var evs []holdfast.Event
 	if d.title == nil {
@@ -112,9 +111,8 @@ func (d *drive) finishTitle(ctx context.Context) error {
 				text = t.text
 			}
 			if t.usage != nil {
-				d.mu.Lock()
-				u := d.usage(t.usage, t.info)
-				d.mu.Unlock()
+				var u holdfast.Usage
+				d.locked(func() { u = d.usage(t.usage, t.info) })
 				u.ContextLength = 0 // not of the conversation
 				evs = append(evs, &holdfast.ModelCallFinishedEvent{
 					AgentContext: holdfast.AgentContext{AgentName: t.agent}, Call: t.call, Model: t.model,
@@ -138,13 +136,11 @@ func (d *drive) finishTitle(ctx context.Context) error {
 
 // lateTitle asks for a title after the turn. Without a model there is none.
 func (d *drive) lateTitle(ctx context.Context) {
-	d.mu.Lock()
-	team, a, err := d.team()
-	d.mu.Unlock()
+	team, a, err := d.lockedTeam()
 	if err != nil {
 		return
 	}
-	m, info, err := d.e.cfg.Agents.Model(ctx, d.s.Ref.Tenant, team, a.Models[0])
+	m, info, err := d.e.model(ctx, d.s.Ref.Tenant, team, a.Models[0])
 	if err != nil {
 		return
 	}

@@ -64,11 +64,10 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 	if b == nil {
 		b = &toolbox{lookup: lookupOf(a)}
 		d.boxes[a.Name] = b
-		d.mu.Lock()
-		user := d.s.User
-		d.mu.Unlock()
+		var user string
+		d.locked(func() { user = d.s.User })
 		for _, spec := range a.Toolsets {
-			ts, err := d.e.cfg.Agents.Toolset(tool.WithUser(ctx, user), d.s.Ref, team, a, spec)
+			ts, err := d.e.toolset(tool.WithUser(ctx, user), d.s.Ref, team, a, spec)
 			if err != nil {
 				if werr := d.warn(ctx, a.Name, fmt.Sprintf("toolset %s: %s", spec.Type, holdfast.PublicMessage(err)), holdfast.CodeOf(err)); werr != nil {
 					return nil, werr

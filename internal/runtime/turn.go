@@ -18,23 +18,25 @@ const maxBroken = 5
 // modelStep makes one model call: its deltas are events as they come, its end is
 // a message of the assistant.
 func (d *drive) modelStep(ctx context.Context) error {
-	d.mu.Lock()
-	team, a, err := d.team()
+	team, a, err := d.lockedTeam()
 	if err != nil {
-		name := d.s.top().Agent
-		d.mu.Unlock()
-		return d.fail(ctx, name, err)
+		return d.failTop(ctx, err)
 	}
-	t := d.s.top()
-	limit := a.MaxIterations + d.s.Run.Extra
-	if a.MaxIterations > 0 && t.Iterations >= limit {
-		defer d.mu.Unlock()
-		return d.add(ctx, &holdfast.MaxIterationsReachedEvent{
-			AgentContext: holdfast.AgentContext{AgentName: a.Name}, MaxIterations: limit,
-		})
+	var broken int
+	var outermost, limited bool
+	d.locked(func() {
+		t := d.s.top()
+		broken, outermost = t.Attempts, t.Task == nil
+		limit := a.MaxIterations + d.s.Run.Extra
+		if limited = a.MaxIterations > 0 && t.Iterations >= limit; limited {
+			err = d.add(ctx, &holdfast.MaxIterationsReachedEvent{
+				AgentContext: holdfast.AgentContext{AgentName: a.Name}, MaxIterations: limit,
+			})
+		}
+	})
+	if limited {
+		return err
 	}
-	broken, outermost := t.Attempts, t.Task == nil
-	d.mu.Unlock()
 	if broken >= maxBroken {
 		return d.fail(ctx, a.Name, holdfast.Errorf(holdfast.CodeModelFailed, "the model call broke off %d times in a row", broken))
 	}
@@ -45,9 +47,8 @@ func (d *drive) modelStep(ctx context.Context) error {
 	if boxErr != nil {
 		return d.stopped(ctx, boxErr)
 	}
-	d.mu.Lock()
-	chosen := d.choose(a, box)
-	d.mu.Unlock()
+	var chosen choice
+	d.locked(func() { chosen = d.choose(a, box) })
 	m, info, err := d.built(ctx, team, a, chosen)
 	if m == nil {
 		return err
@@ -57,21 +58,22 @@ func (d *drive) modelStep(ctx context.Context) error {
 	}
 
 	call := holdfast.NewID()
-	d.mu.Lock()
-	req, err := d.request(team, a, box)
-	if err == nil {
-		req.IdempotencyKey = call
-		err = d.add(ctx, &holdfast.ModelCallStartedEvent{
-			AgentContext: holdfast.AgentContext{AgentName: a.Name},
-			Call:         call, Model: m.Name(), Attempt: broken + 1,
-		})
-	}
-	d.mu.Unlock()
+	name := m.Name()
+	var req model.Request
+	d.locked(func() {
+		if req, err = d.request(team, a, box); err == nil {
+			req.IdempotencyKey = call
+			err = d.add(ctx, &holdfast.ModelCallStartedEvent{
+				AgentContext: holdfast.AgentContext{AgentName: a.Name},
+				Call:         call, Model: name, Attempt: broken + 1,
+			})
+		}
+	})
 	if err != nil {
 		return err
 	}
 
-	c := &turn{d: d, agent: a, chosen: chosen, call: call, model: m.Name(), info: info}
+	c := &turn{d: d, agent: a, chosen: chosen, call: call, model: name, info: info}
 	d.working(ctx, func(wctx context.Context) {
 		err = m.Stream(wctx, req, func(ch model.Chunk) error { return c.chunk(wctx, ch) })
 		if err != nil && errors.Is(context.Cause(wctx), errRunCanceled) {
@@ -122,6 +124,9 @@ func (c *turn) chunk(ctx context.Context, ch model.Chunk) error {
 		evs = append(evs, &holdfast.AgentChoiceEvent{AgentContext: who, Content: ch.Text})
 	}
 	for _, tc := range ch.ToolCalls {
+		if len(tc.ID) > maxCallID {
+			return holdfast.Errorf(holdfast.CodeModelFailed, "the model gave a tool call an id of %d bytes", len(tc.ID))
+		}
 		tc.Type = "function"
 		evs = append(evs, &holdfast.PartialToolCallEvent{AgentContext: who, ToolCall: tc})
 	}
@@ -188,7 +193,12 @@ func (c *turn) end(ctx context.Context, err error) error {
 		finished.Opaque, finished.OpaqueProvider = c.opaque, provider(c.model)
 	}
 	usage := &holdfast.TokenUsageEvent{AgentContext: who, Usage: d.usage(c.usage, c.info), Model: c.model, PriceVersion: c.info.PriceVersion}
-	return d.add(ctx, usage, finished)
+	err = d.add(ctx, usage, finished)
+	if errors.Is(err, events.ErrTooLarge) { // what the provider wants back with the message
+		evs := append(t.breakOff("error"), &holdfast.ErrorEvent{AgentContext: who, Error: "the model's answer is too large for the log", Code: holdfast.CodeModelFailed})
+		return d.add(ctx, evs...)
+	}
+	return err
 }
 
 // usage returns the accounting of a call. The caller holds mu.
@@ -251,10 +261,7 @@ func (t *Thread) voided(reason string) holdfast.Event {
 // overflown fails the run whose conversation does not fit the model's window,
 // compacted as far as it can be.
 func (d *drive) overflown(ctx context.Context) error {
-	d.mu.Lock()
-	name := d.s.top().Agent
-	d.mu.Unlock()
-	return d.fail(ctx, name, holdfast.Errorf(holdfast.CodeModelContext, "the conversation does not fit the model's context window, and a summary does not make it fit"))
+	return d.failTop(ctx, holdfast.Errorf(holdfast.CodeModelContext, "the conversation does not fit the model's context window, and a summary does not make it fit"))
 }
 
 // request builds what the model gets to see. The caller holds mu.

@@ -46,6 +46,8 @@ type world struct {
 	repeats atomic.Int64
 	// authorizer is that of workers, nil for none.
 	authorizer runtime.Authorizer
+	// pending, if not nil, is called when a worker looks for commands.
+	pending func()
 }
 
 func newWorld(t *testing.T, agentFile string) *world {
@@ -148,6 +150,13 @@ func (b *mortalBus) Append(ctx context.Context, s holdfast.SessionRef, prev uint
 	b.once.Do(func() { b.die(); close(b.dead) })
 	b.left.Store(0)
 	return 0, errors.Join(errDead, events.ErrBusClosed, err)
+}
+
+func (b *mortalBus) Commands(ctx context.Context, s holdfast.SessionRef, after uint64) ([]worker.Queued, error) {
+	if b.w.pending != nil {
+		b.w.pending()
+	}
+	return b.Bus.Commands(ctx, s, after)
 }
 
 // start runs a worker; frames ≥ 0 says after how many it dies, before storing
@@ -312,9 +321,19 @@ type testAgents struct {
 	away   atomic.Bool            // where agent files are kept does not answer
 	tools  *effects
 	memory *tooltest.MemoryMap
+	// trap, if not nil, is called with the name of each thing that is asked of the
+	// agents, and may panic.
+	trap func(what string)
+}
+
+func (a *testAgents) at(what string) {
+	if a.trap != nil {
+		a.trap(what)
+	}
 }
 
 func (a *testAgents) Load(_ context.Context, _, ref string) (string, string, error) {
+	a.at("load")
 	if a.away.Load() {
 		return "", "", holdfast.Errorf(holdfast.CodeUnavailable, "the database is not available")
 	}
@@ -332,11 +351,21 @@ func (a *testAgents) Parse(name, source string) (*agent.Team, error) {
 }
 
 func (a *testAgents) Model(_ context.Context, _ string, _ *agent.Team, m *agent.ModelSettings) (model.Model, runtime.ModelInfo, error) {
+	a.at("model")
 	built, err := scripted.New(model.Config{Provider: m.Provider, Model: m.Model, ProviderOpts: m.ProviderOpts}, scripted.Options{})
-	return built, runtime.ModelInfo{ContextLimit: 1000}, err
+	info := runtime.ModelInfo{ContextLimit: 1000}
+	if err != nil || a.trap == nil {
+		return built, info, err
+	}
+	info.Cost = func(model.Usage) float64 {
+		a.at("cost")
+		return 0
+	}
+	return &trappedModel{built, a}, info, nil
 }
 
 func (a *testAgents) Toolset(_ context.Context, _ holdfast.SessionRef, _ *agent.Team, ag *agent.Agent, t *agent.Toolset) (tool.Toolset, error) {
+	a.at("toolset")
 	switch t.Type {
 	case "think":
 		return builtin.NewThink(), nil
@@ -347,9 +376,51 @@ func (a *testAgents) Toolset(_ context.Context, _ holdfast.SessionRef, _ *agent.
 	case "memory":
 		return builtin.NewMemory(a.memory, ag.Name), nil
 	case "mcp":
+		if a.trap != nil {
+			return &trappedTools{a.tools, a}, nil
+		}
 		return a.tools, nil
 	}
 	return nil, fmt.Errorf("no toolset %s in this test", t.Type)
+}
+
+type trappedModel struct {
+	model.Model
+	a *testAgents
+}
+
+func (m *trappedModel) Stream(ctx context.Context, req model.Request, yield func(model.Chunk) error) error {
+	m.a.at("stream " + string(req.Purpose))
+	return m.Model.Stream(ctx, req, func(c model.Chunk) error {
+		err := yield(c)
+		m.a.at("chunk")
+		return err
+	})
+}
+
+type trappedTools struct {
+	*effects
+	a *testAgents
+}
+
+func (t *trappedTools) Tools(ctx context.Context) ([]tool.Definition, error) {
+	t.a.at("tools")
+	return t.effects.Tools(ctx)
+}
+
+func (t *trappedTools) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
+	t.a.at("call")
+	return t.effects.Call(ctx, c)
+}
+
+func (t *trappedTools) Instructions() string {
+	t.a.at("instructions")
+	return ""
+}
+
+func (t *trappedTools) Close() error {
+	t.a.at("close")
+	return nil
 }
 
 // effects is the outside world: it counts what was really done, by key.

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
@@ -14,6 +15,9 @@ type owned struct {
 	ref    holdfast.SessionRef
 	writer *events.Writer
 	stop   func()        // ends the listening for other workers' questions
+	panics int           // owners in a row, before this one, that panicked at once
+	claim  uint64        // seq of this ownership's claim
+	broken atomic.Bool   // nobody can go on with the session
 	gone   chan struct{} // closed when the worker has left the session
 	wake   chan struct{} // capacity 1
 

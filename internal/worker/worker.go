@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,8 +78,13 @@ const (
 	// that could not be driven for another reason.
 	awayDelay  = 200 * time.Millisecond
 	retryDelay = 2 * time.Second
+	// panicDelay is how long a session rests that a panic has released.
+	panicDelay = 200 * time.Millisecond
 	// lastWords is how long leaving a session may take.
 	lastWords = 3 * time.Second
+	// brokenRetry is when a command to a session is tried again that nobody could
+	// go on with.
+	brokenRetry = time.Minute
 )
 
 // New returns a worker. Nothing runs before Run.
@@ -128,7 +134,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	for n := range w.cfg.Pullers {
 		pullers.Go(func() { w.pull(ctx, hard, n == 0) })
 	}
-	pullers.Go(func() { w.supervise(ctx) })
+	pullers.Go(func() {
+		for ctx.Err() == nil {
+			w.watch(ctx)
+		}
+	})
 	<-ctx.Done()
 	close(w.draining)
 	pullers.Wait()
@@ -168,6 +178,17 @@ func (w *Worker) announce(ctx context.Context) (func(), error) {
 	}
 }
 
+// watch supervises until ctx ends. A panic begins it anew, after a pause.
+func (w *Worker) watch(ctx context.Context) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.log.Error("panic", "in", "supervise", "panic", r, "stack", string(debug.Stack()))
+			w.pause(ctx, retryDelay)
+		}
+	}()
+	w.supervise(ctx)
+}
+
 // pull takes one command after the other. ctx ends the taking, hard the work. A
 // worker that owns as many sessions as it may still takes commands, one at a
 // time: they may be for those sessions.
@@ -187,7 +208,15 @@ func (w *Worker) pull(ctx, hard context.Context, first bool) {
 			}
 			continue
 		}
-		w.work.Go(func() { w.dispatch(hard, d) })
+		w.work.Go(func() {
+			defer func() {
+				if r := recover(); r != nil {
+					w.log.Error("panic", "in", "dispatch", "session", d.Command.Session.String(), "panic", r, "stack", string(debug.Stack()))
+					w.retry(d, brokenRetry)
+				}
+			}()
+			w.dispatch(hard, d)
+		})
 	}
 }
 
@@ -249,6 +278,11 @@ func (w *Worker) dispatch(ctx context.Context, d Delivery) {
 		})
 		if <-settled {
 			w.ack(ctx, d)
+			return
+		}
+		if o.broken.Load() {
+			w.answer(c, events.Answer{Command: c.ID, Code: holdfast.CodeUnavailable, Message: "the session cannot go on: internal error; the request is kept and tried again"})
+			w.retry(d, brokenRetry)
 			return
 		}
 	}
@@ -346,7 +380,7 @@ func (w *Worker) claim(ctx context.Context, c events.Command) (*owned, error) {
 		w.unmark(ref)
 		return nil, err
 	}
-	o.writer = writer
+	o.writer, o.claim, o.panics = writer, writer.Stored(), tail.Panics
 	if o.stop, err = w.bus.Own(ref, o.ask); err != nil {
 		w.leave(writer)
 		w.unmark(ref)
@@ -378,11 +412,15 @@ func (w *Worker) restsParked(ctx context.Context, ref holdfast.SessionRef, tail 
 
 // own drives a claimed session until it is parked, handed over or lost.
 func (w *Worker) own(ctx context.Context, o *owned) {
-	err := w.driver.Drive(ctx, o.writer, o)
-	o.leave()
+	err := w.drive(ctx, o)
 	wake := false
+	if errors.Is(err, events.ErrPanicked) {
+		o.broken.Store(w.panicked(ctx, o, err))
+		wake = !o.broken.Load()
+	}
+	o.leave()
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, events.ErrPanicked):
 	case errors.Is(err, events.ErrLost):
 		w.log.Info("another worker has the session", "session", o.ref.String())
 	case errors.Is(err, events.ErrHandedOver):
@@ -411,6 +449,51 @@ func (w *Worker) own(ctx context.Context, o *owned) {
 	// next note must not be removed with the last one.
 	w.unmark(o.ref)
 	w.forget(o)
+}
+
+// drive calls the driver. A panic ends neither the worker nor its other sessions.
+func (w *Worker) drive(ctx context.Context, o *owned) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.log.Error("panic", "in", "drive", "session", o.ref.String(), "panic", r, "stack", string(debug.Stack()))
+			err = fmt.Errorf("drive %s: %w: %v", o.ref, events.ErrPanicked, r)
+		}
+	}()
+	return w.driver.Drive(ctx, o.writer, o)
+}
+
+// panicked says in the log that the owner panicked, so that whoever takes the
+// session up knows. If nothing was done for the session since the last one did,
+// too many times in a row, it parks the session instead and reports true: what
+// panics before anything else would do so for ever.
+func (w *Worker) panicked(ctx context.Context, o *owned, cause error) (broken bool) {
+	w.log.Error("a session is released by a panic", "session", o.ref.String(), "error", cause)
+	words, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	n := 1
+	if err := o.writer.Flush(words); err != nil {
+		w.log.Warn("release a session", "session", o.ref.String(), "error", err)
+		return false // somebody has it already, or will
+	}
+	if o.writer.Stored() == o.claim {
+		n = o.panics + 1
+	}
+	var last holdfast.Event = &holdfast.SessionHandedOverEvent{Worker: w.cfg.ID, Reason: events.LeftPanicked, Panics: n}
+	if broken = n >= events.MaxPanics; broken {
+		last = &holdfast.SessionParkedEvent{Waiting: events.WaitingError}
+	}
+	_, err := o.writer.Add(words, "", last)
+	if err == nil {
+		err = o.writer.Flush(words)
+	}
+	if err != nil {
+		w.log.Warn("release a session", "session", o.ref.String(), "error", err)
+		return false
+	}
+	if !broken {
+		w.pause(ctx, panicDelay)
+	}
+	return broken
 }
 
 // handOver writes the last words of a session that is left in mid-step.
