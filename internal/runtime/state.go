@@ -635,7 +635,7 @@ func (t *Thread) transfer() *Call {
 
 // delta adds a piece of a tool call.
 func (o *OpenCall) delta(d holdfast.ToolCall) {
-	for i := range o.Message.ToolCalls {
+	for i := len(o.Message.ToolCalls) - 1; i >= 0; i-- { // it is the last one, nearly always
 		if o.Message.ToolCalls[i].ID == d.ID {
 			o.Message.ToolCalls[i].Function.Name += d.Function.Name
 			o.args[i].WriteString(d.Function.Arguments)

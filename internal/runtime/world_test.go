@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -321,6 +322,7 @@ type testAgents struct {
 	away   atomic.Bool            // where agent files are kept does not answer
 	tools  *effects
 	memory *tooltest.MemoryMap
+	limit  int64 // of the models' windows, in tokens; 0 is 1000
 	// trap, if not nil, is called with the name of each thing that is asked of the
 	// agents, and may panic.
 	trap func(what string)
@@ -353,7 +355,7 @@ func (a *testAgents) Parse(name, source string) (*agent.Team, error) {
 func (a *testAgents) Model(_ context.Context, _ string, _ *agent.Team, m *agent.ModelSettings) (model.Model, runtime.ModelInfo, error) {
 	a.at("model")
 	built, err := scripted.New(model.Config{Provider: m.Provider, Model: m.Model, ProviderOpts: m.ProviderOpts}, scripted.Options{})
-	info := runtime.ModelInfo{ContextLimit: 1000}
+	info := runtime.ModelInfo{ContextLimit: cmp.Or(a.limit, 1000)}
 	if err != nil || a.trap == nil {
 		return built, info, err
 	}
