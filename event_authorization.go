@@ -32,9 +32,11 @@ type AuthorizationVouchedEvent struct {
 type AuthorizationEndedEvent struct {
 	AgentContext
 	FlowID string `json:"flow_id"`
-	// Reason is "expired" or "lost".
+	// Reason is "expired", "lost" or "failed".
 	Reason  string `json:"reason"`
 	Command string `json:"command,omitempty"`
+	// Error is what whoever waits for a flow that failed is told; the run then ends.
+	Error string `json:"error,omitempty"`
 }
 
 // EventType returns "authorization_awaited".
