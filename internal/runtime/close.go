@@ -163,7 +163,7 @@ func tooMany(msgs []holdfast.Message) bool {
 	total := 0
 	for i := range msgs {
 		// Around a message's text and parts there is less than this.
-		total += 256 + jsonLen(msgs[i].Content)
+		total += 128 + jsonLen(msgs[i].Content)
 		if len(msgs[i].Parts) == 0 {
 			continue
 		}
