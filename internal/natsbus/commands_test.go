@@ -146,12 +146,25 @@ func TestHold(t *testing.T) {
 	b := open(t, connect(t, startServer(t)), natsbus.Config{AckWait: wait})
 	ref := eventstest.NewRef()
 	send(t, b, command(t, ref, "held"))
-	d, began := next(t, b), time.Now()
-	release := d.Hold()
-	if again := next(t, b); again.Command.ID != "held" || time.Since(began) < 2*wait {
-		t.Fatalf("%s came again after %s", again.Command.ID, time.Since(began))
+	d := next(t, b)
+	for try := 1; ; try++ {
+		began := time.Now()
+		release := d.Hold()
+		d = next(t, b)
+		release()
+		if d.Command.ID != "held" {
+			t.Fatalf("delivered %+v", d.Queued)
+		}
+		took := time.Since(began)
+		if took >= 2*wait {
+			break
+		}
+		// A machine that stands still for half of wait keeps the holder from saying
+		// that it holds; not time after time.
+		if try == 20 {
+			t.Fatalf("it came again after %s", took)
+		}
 	}
-	release()
 	if d = next(t, b); d.Command.ID != "held" { // nobody holds it any more
 		t.Fatalf("delivered %+v", d.Queued)
 	}
