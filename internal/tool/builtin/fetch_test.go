@@ -313,7 +313,7 @@ func TestFetchHeaders(t *testing.T) {
 		t.Fatalf("%+v", res)
 	}
 	for _, line := range atTwo() {
-		if strings.Contains(line, "canary") || strings.Contains(line, "canary") || strings.Contains(line, "mine") {
+		if strings.Contains(line, "canary") || strings.Contains(line, "mine") {
 			t.Errorf("the host that it was redirected to got %q", line)
 		}
 	}
