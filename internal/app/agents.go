@@ -156,12 +156,25 @@ var keyNames = map[string]string{
 	"amazon-bedrock": bedrock.KeyName,
 }
 
+// baseURLNames are the variables in which the providers' own SDKs look for an
+// address.
+var baseURLNames = map[string]string{
+	"openai":    "OPENAI_BASE_URL",
+	"anthropic": "ANTHROPIC_BASE_URL",
+	"google":    "GOOGLE_GEMINI_BASE_URL",
+}
+
 func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model, error) {
 	cfg := model.Config{
 		Provider: m.Provider, Model: m.Model, BaseURL: m.BaseURL,
 		Temperature: m.Temperature, TopP: m.TopP, FrequencyPenalty: m.FrequencyPenalty, PresencePenalty: m.PresencePenalty,
 		MaxTokens: m.MaxTokens, ParallelToolCalls: m.ParallelToolCalls, ProviderOpts: m.ProviderOpts, TrackUsage: m.TrackUsage,
 		BaseDir: a.dir,
+	}
+	if cfg.BaseURL == "" && a.keys && !a.hosted {
+		// Where the key is the machine's own, so is the address: as the providers' SDKs
+		// have it.
+		cfg.BaseURL = os.Getenv(baseURLNames[m.Kind])
 	}
 	if m.ThinkingBudget != nil {
 		cfg.ThinkingBudget = string(*m.ThinkingBudget)

@@ -1,7 +1,9 @@
 package model
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +24,16 @@ type Decoder interface {
 	Complete() bool
 	// Finish hands out what had to wait for the end.
 	Finish(yield func(Chunk) error) error
+}
+
+// WholeDecoder is a [Decoder] that also understands an answer that comes whole
+// instead of as a stream: some compatible servers do not know how to stream, or
+// not with tools.
+type WholeDecoder interface {
+	Decoder
+	// Whole reads an answer. ok is false for JSON that is none; then nothing has been
+	// handed out. Errors are those of Event.
+	Whole(body []byte, yield func(Chunk) error) (ok bool, err error)
 }
 
 // EventSource hands out the events of an answer one by one, as [*EventReader]
@@ -109,8 +121,11 @@ func (x *Exchange) Run(ctx context.Context, yield func(Chunk) error) error {
 	defer res.Body.Close()
 
 	stream := watch.Reader(res.Body)
-	if t := res.Header.Get("Content-Type"); strings.HasPrefix(t, "application/json") || strings.HasPrefix(t, "text/html") {
-		return x.notAStream(ctx, watch, stream)
+	if t := res.Header.Get("Content-Type"); !strings.HasPrefix(t, "text/event-stream") {
+		var whole bool
+		if stream, whole = isWhole(stream, t, x.Events != nil); whole {
+			return x.notAStream(ctx, watch, stream, yield)
+		}
 	}
 	var events EventSource
 	if x.Events != nil {
@@ -206,12 +221,51 @@ func (x *Exchange) garbage(cause error) error {
 	return holdfast.WrapError(holdfast.CodeModelFailed, cause, x.Provider+" sent what cannot be read")
 }
 
-// notAStream is the error of an answer that announces success and is no event
-// stream: an error as JSON, which some servers send so, or a stranger's page.
-func (x *Exchange) notAStream(ctx context.Context, watch *IdleWatch, body io.Reader) error {
-	b, err := io.ReadAll(io.LimitReader(body, maxErrorBody))
-	if err != nil && ctx.Err() != nil {
-		return x.interrupted(ctx, watch)
+// isWhole looks at the beginning of an answer that is not announced as an event
+// stream: servers announce streams as JSON and whole answers as nothing. The
+// reader that it returns has all of the answer. framed says that events are not
+// lines of text.
+func isWhole(body io.Reader, contentType string, framed bool) (io.Reader, bool) {
+	said := strings.HasPrefix(contentType, "application/json") || strings.HasPrefix(contentType, "text/html")
+	if framed {
+		return body, said
+	}
+	r := bufio.NewReader(body)
+	for n := 1; ; n++ {
+		// An error comes again when the answer is read.
+		b, err := r.Peek(n)
+		if err != nil {
+			return r, said
+		}
+		switch b[n-1] {
+		case ' ', '\t', '\r', '\n':
+			continue
+		case '{', '[', '<', '"':
+			return r, true
+		}
+		return r, false
+	}
+}
+
+// notAStream reads an answer that announces success and is no event stream: a
+// whole answer, an error as JSON, which some servers send so, or a stranger's
+// page.
+func (x *Exchange) notAStream(ctx context.Context, watch *IdleWatch, body io.Reader, yield func(Chunk) error) error {
+	b, err := io.ReadAll(io.LimitReader(body, MaxEvent+1))
+	switch {
+	case err != nil:
+		return x.readError(ctx, watch, err)
+	case len(b) > MaxEvent:
+		return x.readError(ctx, watch, ErrEventTooLong)
+	}
+	if d, ok := x.Decoder.(WholeDecoder); ok && json.Valid(b) {
+		ok, err := d.Whole(b, yield)
+		switch {
+		case errors.As(err, new(*UnreadableError)):
+			return x.garbage(err)
+		case err != nil || ok:
+			return err
+		}
 	}
 	f := x.Classify(0, nil, b)
 	if f.Message != "" || f.Code != "" {

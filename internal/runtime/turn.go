@@ -53,9 +53,6 @@ func (d *drive) modelStep(ctx context.Context) error {
 	if m == nil {
 		return err
 	}
-	if outermost && !chosen.reader {
-		d.startTitle(ctx, team, m, info)
-	}
 
 	call := holdfast.NewID()
 	name := m.Name()
@@ -74,6 +71,9 @@ func (d *drive) modelStep(ctx context.Context) error {
 	}
 
 	c := &turn{d: d, agent: a, chosen: chosen, call: call, model: name, info: info}
+	if outermost && !chosen.reader {
+		c.spoke = func() { d.startTitle(ctx, team, m, info) }
+	}
 	d.working(ctx, func(wctx context.Context) {
 		err = m.Stream(wctx, req, func(ch model.Chunk) error { return c.chunk(wctx, ch) })
 		if err != nil && errors.Is(context.Cause(wctx), errRunCanceled) {
@@ -111,11 +111,18 @@ type turn struct {
 	// refused says that the answer declines.
 	refused bool
 	addErr  error // the log did not take a chunk
+	// spoke, if not nil, is called at the answer's first word: the title is asked for
+	// beside the answer, and never before the question that the user waits for.
+	spoke func()
 }
 
 // chunk turns one piece of the answer into events.
 func (c *turn) chunk(ctx context.Context, ch model.Chunk) error {
 	who := holdfast.AgentContext{AgentName: c.agent.Name}
+	if ch.Text != "" && c.spoke != nil {
+		c.spoke()
+		c.spoke = nil
+	}
 	var evs []holdfast.Event
 	if ch.Reasoning != "" {
 		evs = append(evs, &holdfast.AgentChoiceReasoningEvent{AgentContext: who, Content: ch.Reasoning})

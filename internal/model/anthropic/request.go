@@ -358,15 +358,11 @@ func (m *Model) tools(b []byte, req *model.Request) ([]byte, error) {
 		if t.Description != "" {
 			b = model.AppendString(append(b, `,"description":`...), t.Description)
 		}
-		b = append(b, `,"input_schema":`...)
-		switch {
-		case len(t.Parameters) == 0:
-			b = append(b, `{"type":"object"}`...)
-		case !json.Valid(t.Parameters):
-			return nil, holdfast.Errorf(holdfast.CodeInvalid, "the parameters of the tool %q are not JSON", t.Name)
-		default:
-			b = append(b, t.Parameters...)
+		schema, err := t.Schema()
+		if err != nil {
+			return nil, err
 		}
+		b = append(append(b, `,"input_schema":`...), schema...)
 		b = append(b, '}')
 	}
 	b = append(m.mark(b), ']')

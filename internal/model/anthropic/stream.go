@@ -19,29 +19,38 @@ type event struct {
 		Model string `json:"model"`
 		Usage *usage `json:"usage"`
 	} `json:"message"`
-	ContentBlock *struct {
-		Type      string          `json:"type"`
-		Text      string          `json:"text"`
-		Thinking  string          `json:"thinking"`
-		Signature string          `json:"signature"`
-		Data      string          `json:"data"`
-		ID        string          `json:"id"`
-		Name      string          `json:"name"`
-		Input     json.RawMessage `json:"input"`
-	} `json:"content_block"`
-	Delta *struct {
+	ContentBlock *wireBlock `json:"content_block"`
+	Delta        *struct {
 		Type        string `json:"type"`
 		Text        string `json:"text"`
 		Thinking    string `json:"thinking"`
 		Signature   string `json:"signature"`
 		PartialJSON string `json:"partial_json"`
-		StopReason  string `json:"stop_reason"`
-		StopDetails *struct {
-			Explanation string `json:"explanation"`
-		} `json:"stop_details"`
+		ending
 	} `json:"delta"`
 	Usage *usage          `json:"usage"`
 	Error json.RawMessage `json:"error"`
+}
+
+// wireBlock is a block of the answer: at its beginning, or, in an answer that comes
+// whole, all of it.
+type wireBlock struct {
+	Type      string          `json:"type"`
+	Text      string          `json:"text"`
+	Thinking  string          `json:"thinking"`
+	Signature string          `json:"signature"`
+	Data      string          `json:"data"`
+	ID        string          `json:"id"`
+	Name      string          `json:"name"`
+	Input     json.RawMessage `json:"input"`
+}
+
+// ending says why an answer ends.
+type ending struct {
+	StopReason  string `json:"stop_reason"`
+	StopDetails *struct {
+		Explanation string `json:"explanation"`
+	} `json:"stop_details"`
 }
 
 // usage counts the tokens of the call so far. A member that is missing keeps the
@@ -59,6 +68,7 @@ type usage struct {
 // openBlock is a block under way.
 type openBlock struct {
 	block
+	index    int // on the wire
 	thinking strings.Builder
 	input    json.RawMessage // of the beginning of a call
 	deltas   bool            // something of a call's input has been handed out
@@ -104,11 +114,8 @@ func (d *decoder) Event(_, data []byte, yield func(model.Chunk) error) (bool, er
 		return false, d.end(&e, yield)
 	case "message_delta":
 		d.count(e.Usage)
-		if e.Delta != nil && e.Delta.StopReason != "" {
-			d.reason = e.Delta.StopReason
-			if e.Delta.StopDetails != nil {
-				d.refuse = e.Delta.StopDetails.Explanation
-			}
+		if e.Delta != nil {
+			d.ends(&e.Delta.ending)
 		}
 	case "message_stop":
 		if d.reason == "" {
@@ -123,6 +130,43 @@ func (d *decoder) Event(_, data []byte, yield func(model.Chunk) error) (bool, er
 		}
 	}
 	return false, nil
+}
+
+func (d *decoder) ends(e *ending) {
+	if e.StopReason == "" {
+		return
+	}
+	d.reason = e.StopReason
+	if e.StopDetails != nil {
+		d.refuse = e.StopDetails.Explanation
+	}
+}
+
+// Whole implements [model.WholeDecoder] for a message that is complete at once.
+func (d *decoder) Whole(body []byte, yield func(model.Chunk) error) (bool, error) {
+	var w struct {
+		Type    string      `json:"type"`
+		Model   string      `json:"model"`
+		Content []wireBlock `json:"content"`
+		Usage   *usage      `json:"usage"`
+		ending
+	}
+	if err := json.Unmarshal(body, &w); err != nil || w.Type != "message" {
+		return false, nil
+	}
+	d.model = w.Model
+	d.count(w.Usage)
+	for i := range w.Content {
+		e := event{Index: i, ContentBlock: &w.Content[i]}
+		if err := d.begin(&e, yield); err != nil {
+			return true, err
+		}
+		if err := d.end(&e, yield); err != nil {
+			return true, err
+		}
+	}
+	d.ends(&w.ending)
+	return true, d.Finish(yield)
 }
 
 // count takes the counts that an event has; they are totals, not increments.
@@ -158,18 +202,21 @@ func (d *decoder) yield(c model.Chunk, yield func(model.Chunk) error) error {
 
 // at returns a block that has begun.
 func (d *decoder) at(index int) (*openBlock, error) {
-	if index < 0 || index >= len(d.blocks) {
-		return nil, unreadable(fmt.Errorf("block %d has not begun", index))
+	// Anthropic counts from 0; compatible servers may leave numbers out.
+	for i := len(d.blocks) - 1; i >= 0; i-- {
+		if d.blocks[i].index == index {
+			return d.blocks[i], nil
+		}
 	}
-	return d.blocks[index], nil
+	return nil, unreadable(fmt.Errorf("block %d has not begun", index))
 }
 
 func (d *decoder) begin(e *event, yield func(model.Chunk) error) error {
 	w := e.ContentBlock
-	if w == nil || e.Index != len(d.blocks) {
-		return unreadable(fmt.Errorf("block %d begins after %d others", e.Index, len(d.blocks)))
+	if w == nil {
+		return unreadable(fmt.Errorf("block %d begins with nothing", e.Index))
 	}
-	b := &openBlock{block: block{Type: w.Type}}
+	b := &openBlock{block: block{Type: w.Type}, index: e.Index}
 	d.blocks = append(d.blocks, b)
 	switch w.Type {
 	case "text":
@@ -183,7 +230,7 @@ func (d *decoder) begin(e *event, yield func(model.Chunk) error) error {
 		if w.Thinking != "" {
 			return d.yield(model.Chunk{Reasoning: w.Thinking}, yield)
 		}
-		if d.reasoned(e.Index) {
+		if d.reasoned() {
 			// Blocks of thinking are paragraphs; without a break they would run together.
 			return d.yield(model.Chunk{Reasoning: "\n\n"}, yield)
 		}
@@ -202,9 +249,9 @@ func (d *decoder) begin(e *event, yield func(model.Chunk) error) error {
 	return nil
 }
 
-// reasoned reports whether a block before index has shown thinking.
-func (d *decoder) reasoned(index int) bool {
-	for _, b := range d.blocks[:index] {
+// reasoned reports whether a block has shown thinking.
+func (d *decoder) reasoned() bool {
+	for _, b := range d.blocks {
 		if b.thinking.Len() > 0 {
 			return true
 		}

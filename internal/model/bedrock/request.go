@@ -332,15 +332,11 @@ func (m *Model) tools(b []byte, req *model.Request) ([]byte, error) {
 		if t.Description != "" {
 			b = model.AppendString(append(b, `,"description":`...), t.Description)
 		}
-		b = append(b, `,"inputSchema":{"json":`...)
-		switch {
-		case len(t.Parameters) == 0:
-			b = append(b, `{"type":"object","properties":{}}`...)
-		case !json.Valid(t.Parameters):
-			return nil, holdfast.Errorf(holdfast.CodeInvalid, "the parameters of the tool %q are not JSON", t.Name)
-		default:
-			b = append(b, t.Parameters...)
+		schema, err := t.Schema()
+		if err != nil {
+			return nil, err
 		}
+		b = append(append(b, `,"inputSchema":{"json":`...), schema...)
 		b = append(b, `}}}`...)
 	}
 	if m.set.cacheTools {

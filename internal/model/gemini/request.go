@@ -289,10 +289,11 @@ func tools(b []byte, tools []model.Tool) ([]byte, error) {
 			b = model.AppendString(append(b, `,"description":`...), t.Description)
 		}
 		if len(t.Parameters) > 0 {
-			if !json.Valid(t.Parameters) {
-				return nil, holdfast.Errorf(holdfast.CodeInvalid, "the parameters of the tool %q are not JSON", t.Name)
+			schema, err := t.Schema()
+			if err != nil {
+				return nil, err
 			}
-			b = append(append(b, `,"parametersJsonSchema":`...), t.Parameters...)
+			b = append(append(b, `,"parametersJsonSchema":`...), schema...)
 		}
 		b = append(b, '}')
 	}

@@ -125,6 +125,33 @@ func (d *decoder) Event(_, data []byte, yield func(model.Chunk) error) (bool, er
 	return false, nil
 }
 
+// Whole implements [model.WholeDecoder] for an answer that is complete at once,
+// and for the list of its events, which is how the API streams without alt=sse.
+func (d *decoder) Whole(body []byte, yield func(model.Chunk) error) (bool, error) {
+	list := []json.RawMessage{body}
+	if body = bytes.TrimSpace(body); len(body) > 0 && body[0] == '[' {
+		if json.Unmarshal(body, &list) != nil {
+			return false, nil
+		}
+	}
+	for i, e := range list {
+		var r struct {
+			Candidates     []json.RawMessage `json:"candidates"`
+			PromptFeedback json.RawMessage   `json:"promptFeedback"`
+		}
+		if i == 0 && (json.Unmarshal(e, &r) != nil || len(r.Candidates) == 0 && len(r.PromptFeedback) == 0) {
+			return false, nil
+		}
+		if _, err := d.Event(nil, e, yield); err != nil {
+			return true, err
+		}
+	}
+	if d.reason == "" {
+		d.reason = "STOP"
+	}
+	return true, d.Finish(yield)
+}
+
 // part adds a part to the chunk and to what is remembered.
 func (d *decoder) part(out *model.Chunk, w *wirePart) error {
 	p := part{Type: "text", Bytes: len(w.Text), Signature: w.Signature}

@@ -29,6 +29,9 @@ type quirks struct {
 	// azure: the key goes in the header api-key; with provider_opts.api_version the
 	// model is a deployment in the path.
 	azure bool
+	// mistral: ids of calls have nine letters and digits, and an assistant's message
+	// stands between a tool's and the user's.
+	mistral bool
 }
 
 // Aliases are the providers of this package by their names in agent files. A
@@ -48,7 +51,7 @@ var Aliases = map[string]Alias{
 	"mistral": {
 		BaseURL: "https://api.mistral.ai/v1", KeyName: "MISTRAL_API_KEY",
 		Source: "https://docs.mistral.ai/api/: no stream_options and no user in ChatCompletionStreamRequest; random_seed; unknown members answer 422 extra_forbidden",
-		quirks: quirks{noStreamOptions: true, seed: "random_seed"},
+		quirks: quirks{noStreamOptions: true, seed: "random_seed", mistral: true},
 	},
 	"xai": {
 		BaseURL: "https://api.x.ai/v1", KeyName: "XAI_API_KEY",

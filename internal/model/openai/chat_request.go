@@ -1,6 +1,8 @@
 package openai
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"regexp"
 
@@ -14,15 +16,21 @@ func (m *Model) chatRequest(req *model.Request) ([]byte, error) {
 	b = append(b, m.set.fixed...)
 	b = append(b, `,"messages":[`...)
 	begin := len(b)
+	var last holdfast.Role
 	for i := range req.Messages {
-		if isEmpty(&req.Messages[i]) {
+		msg := &req.Messages[i]
+		if isEmpty(msg) {
 			continue
 		}
 		if len(b) > begin {
 			b = append(b, ',')
 		}
+		if m.set.alias.quirks.mistral && last == holdfast.RoleTool && msg.Role == holdfast.RoleUser {
+			b = append(b, bridge...)
+		}
+		last = msg.Role
 		var err error
-		if b, err = m.chatMessage(b, &req.Messages[i]); err != nil {
+		if b, err = m.chatMessage(b, msg); err != nil {
 			return nil, err
 		}
 	}
@@ -107,7 +115,7 @@ func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
 					b = append(b, ',')
 				}
 				c := &msg.ToolCalls[i]
-				b = model.AppendString(append(b, `{"id":`...), c.ID)
+				b = model.AppendString(append(b, `{"id":`...), m.callID(c.ID))
 				b = model.AppendString(append(b, `,"type":"function","function":{"name":`...), c.Function.Name)
 				b = model.AppendString(append(b, `,"arguments":`...), arguments(c))
 				b = append(b, `}}`...)
@@ -115,7 +123,7 @@ func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
 			b = append(b, ']')
 		}
 	case holdfast.RoleTool:
-		b = model.AppendString(append(b, `,"tool_call_id":`...), msg.ToolCallID)
+		b = model.AppendString(append(b, `,"tool_call_id":`...), m.callID(msg.ToolCallID))
 		b = model.AppendString(append(b, `,"content":`...), msg.Content)
 	default:
 		if len(msg.Parts) == 0 {
@@ -148,6 +156,25 @@ func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
+// bridge goes between a tool's answer and the user's next message where Mistral
+// has none of the model's: its API refuses the order ("Unexpected role 'user' after
+// role 'tool'"), which comes when a run is canceled or fails behind its tools.
+const bridge = `{"role":"assistant","content":"OK."},`
+
+// mistralID is the only form of a call's id that Mistral takes back ("must be a-z,
+// A-Z, 0-9, with a length of 9").
+var mistralID = regexp.MustCompile(`^[a-zA-Z0-9]{9}$`)
+
+// callID is a call's id as the API takes it. A conversation may hold calls that
+// another provider's model made.
+func (m *Model) callID(id string) string {
+	if !m.set.alias.quirks.mistral || mistralID.MatchString(id) {
+		return id
+	}
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:5])[:9]
+}
+
 // arguments are a call's arguments as the model wrote them, {} for none.
 func arguments(c *holdfast.ToolCall) string {
 	if c.Function.Arguments == "" {
@@ -158,13 +185,8 @@ func arguments(c *holdfast.ToolCall) string {
 
 // appendSchema appends the parameters of a tool, whole.
 func appendSchema(b []byte, t *model.Tool) ([]byte, error) {
-	if len(t.Parameters) == 0 {
-		return append(b, `{"type":"object","properties":{}}`...), nil
-	}
-	if !json.Valid(t.Parameters) {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "the parameters of the tool %q are not JSON", t.Name)
-	}
-	return append(b, t.Parameters...), nil
+	schema, err := t.Schema()
+	return append(b, schema...), err
 }
 
 // nameRunes are what the name of a format must not contain (OpenAI's reference:

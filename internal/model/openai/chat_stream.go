@@ -3,7 +3,6 @@ package openai
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -23,9 +22,10 @@ type chatChunk struct {
 }
 
 type chatChoice struct {
-	Index        int       `json:"index"`
-	Delta        chatDelta `json:"delta"`
-	FinishReason string    `json:"finish_reason"`
+	Index        int        `json:"index"`
+	Delta        chatDelta  `json:"delta"`
+	Message      *chatDelta `json:"message"` // instead of Delta in an answer that comes whole
+	FinishReason string     `json:"finish_reason"`
 }
 
 type chatDelta struct {
@@ -59,6 +59,11 @@ type chatUsage struct {
 	CompletionDetails struct {
 		Reasoning int64 `json:"reasoning_tokens"`
 	} `json:"completion_tokens_details"`
+
+	// Where others count what came from the cache: DeepSeek
+	// (https://api-docs.deepseek.com/guides/kv_cache), Moonshot.
+	CacheHits int64 `json:"prompt_cache_hit_tokens"`
+	Cached    int64 `json:"cached_tokens"`
 }
 
 func (u *chatUsage) usage() *model.Usage {
@@ -71,7 +76,7 @@ func (u *chatUsage) usage() *model.Usage {
 	return &model.Usage{
 		InputTokens:       u.PromptTokens,
 		OutputTokens:      out,
-		CachedInputTokens: u.PromptDetails.Cached,
+		CachedInputTokens: max(u.PromptDetails.Cached, u.CacheHits, u.Cached),
 		CacheWriteTokens:  u.PromptDetails.CacheWrite,
 		ReasoningTokens:   u.CompletionDetails.Reasoning,
 	}
@@ -153,17 +158,22 @@ type chatCall struct {
 
 func newChatDecoder(m *Model) *chatDecoder { return &chatDecoder{m: m} }
 
-func (d *chatDecoder) complete() bool { return d.finished }
+// Complete reports whether the provider has told why the answer ends.
+func (d *chatDecoder) Complete() bool { return d.finished }
 
 var doneMark = []byte("[DONE]")
 
-func (d *chatDecoder) event(data []byte, yield func(model.Chunk) error) (bool, error) {
+// Event implements [model.Decoder].
+func (d *chatDecoder) Event(_, data []byte, yield func(model.Chunk) error) (bool, error) {
+	if len(data) == 0 {
+		return false, nil // a sign of life
+	}
 	if bytes.HasPrefix(data, doneMark) {
 		return true, nil
 	}
 	var c chatChunk
 	if err := json.Unmarshal(data, &c); err != nil {
-		return false, d.m.garbage(fmt.Errorf("%w: %w", errGarbage, err))
+		return false, unreadable(err)
 	}
 	if len(c.Error) > 0 && string(c.Error) != "null" || c.Object == "error" {
 		return false, d.m.failure(0, nil, data).Err()
@@ -171,15 +181,42 @@ func (d *chatDecoder) event(data []byte, yield func(model.Chunk) error) (bool, e
 	if c.Usage != nil {
 		d.usage = c.Usage
 	}
+	return false, d.choices(&c, yield)
+}
+
+func (d *chatDecoder) choices(c *chatChunk, yield func(model.Chunk) error) error {
 	for i := range c.Choices {
 		if c.Choices[i].Index != 0 {
 			continue // only one was asked for
 		}
 		if err := d.choice(&c.Choices[i], c.Model, yield); err != nil {
-			return false, err
+			return err
 		}
 	}
-	return false, nil
+	return nil
+}
+
+// Whole implements [model.WholeDecoder] for a chat.completion: its choices have a
+// message where those of chunks have a delta.
+func (d *chatDecoder) Whole(body []byte, yield func(model.Chunk) error) (bool, error) {
+	var c chatChunk
+	if err := json.Unmarshal(body, &c); err != nil || len(c.Choices) == 0 || c.Choices[0].Message == nil {
+		return false, nil // the caller looks for an error in it
+	}
+	d.usage = c.Usage
+	for i := range c.Choices {
+		choice := &c.Choices[i]
+		if choice.Message != nil {
+			choice.Delta = *choice.Message
+		}
+		if choice.FinishReason == "" {
+			choice.FinishReason = "stop"
+		}
+	}
+	if err := d.choices(&c, yield); err != nil {
+		return true, err
+	}
+	return true, d.Finish(yield)
 }
 
 func (d *chatDecoder) choice(c *chatChoice, name string, yield func(model.Chunk) error) error {
@@ -289,7 +326,8 @@ func (d *chatDecoder) taken(id string) bool {
 	return false
 }
 
-func (d *chatDecoder) finish(yield func(model.Chunk) error) error {
+// Finish implements [model.Decoder].
+func (d *chatDecoder) Finish(yield func(model.Chunk) error) error {
 	for _, c := range d.calls {
 		if !c.named {
 			return d.m.garbage(errNoName)

@@ -1,114 +1,24 @@
 package openai
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"strings"
-
-	"github.com/openai/openai-go/v3/option"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/model"
 )
 
-// maxErrorBody is how much of an answer that is no stream is read.
-const maxErrorBody = 64 << 10
-
 var (
-	errGarbage   = errors.New("an event that is not JSON of the API")
-	errNoStream  = errors.New("the answer is not an event stream")
 	errNoName    = errors.New("a tool call without a name")
 	errUnhealthy = errors.New("the provider ended the answer with an error of its own")
 )
 
-// answerError is an answer with a status that is not success.
-type answerError struct {
-	status int
-	header http.Header
-	body   []byte
-}
-
-func (e *answerError) Error() string { return fmt.Sprintf("answered with status %d", e.status) }
-
-// refuseErrors takes answers that are not success away from the SDK, which
-// would read them without a bound and understands only OpenAI's own form.
-func refuseErrors(req *http.Request, next option.MiddlewareNext) (*http.Response, error) {
-	res, err := next(req)
-	if err != nil || res.StatusCode/100 == 2 {
-		return res, err
-	}
-	defer res.Body.Close()
-	// A broken body does not matter: the status tells enough.
-	body, _ := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
-	return nil, &answerError{res.StatusCode, res.Header, body}
-}
-
-// callError classifies why there is no answer to read.
-func (m *Model) callError(ctx context.Context, watch *model.IdleWatch, err error) error {
-	var answer *answerError
-	var coded *holdfast.Error
-	switch {
-	case errors.As(err, &answer):
-		return m.failure(answer.status, answer.header, answer.body).Err()
-	case ctx.Err() != nil:
-		return interrupted(ctx, watch)
-	case errors.As(err, &coded):
-		return err // the program's own client refused the address, for example
-	}
-	return &model.Transient{Err: holdfast.WrapError(holdfast.CodeModelFailed, err, m.cfg.Provider+" cannot be reached")}
-}
-
-// readError classifies why the stream ended. nil is an answer that was whole.
-func (m *Model) readError(ctx context.Context, watch *model.IdleWatch, dec decoder, err error) error {
-	switch {
-	case dec.complete() && model.Interrupted(ctx) == nil:
-		return nil
-	case ctx.Err() != nil:
-		return interrupted(ctx, watch)
-	case errors.Is(err, model.ErrEventTooLong):
-		return holdfast.WrapError(holdfast.CodeModelFailed, err,
-			fmt.Sprintf("%s sent an event of more than %d MiB", m.cfg.Provider, model.MaxEvent>>20))
-	case errors.Is(err, io.EOF):
-		err = io.ErrUnexpectedEOF
-	}
-	return m.cut(err)
-}
-
-// interrupted is the error of a context that has ended. Only silence of the
-// provider may be answered with another attempt.
-func interrupted(ctx context.Context, watch *model.IdleWatch) error {
-	err := watch.Interrupted(ctx)
-	if holdfast.CodeOf(err) == holdfast.CodeModelFailed {
-		return &model.Transient{Err: err}
-	}
-	return err
-}
-
-// cut is the error of an answer that broke off.
-func (m *Model) cut(cause error) error {
-	return &model.Transient{Err: holdfast.WrapError(holdfast.CodeModelFailed, cause, "the answer of "+m.cfg.Provider+" broke off")}
-}
+func unreadable(err error) error { return &model.UnreadableError{Err: err} }
 
 func (m *Model) garbage(cause error) error {
 	return holdfast.WrapError(holdfast.CodeModelFailed, cause, m.cfg.Provider+" sent what cannot be read")
-}
-
-// notAStream is the error of an answer that announces success and is no event
-// stream: an error as JSON, which some servers send so, or a stranger's page.
-func (m *Model) notAStream(ctx context.Context, watch *model.IdleWatch, body io.Reader) error {
-	b, err := io.ReadAll(io.LimitReader(body, maxErrorBody))
-	if err != nil && ctx.Err() != nil {
-		return interrupted(ctx, watch)
-	}
-	f := m.failure(0, nil, b)
-	if f.Message != "" || f.Code != "" {
-		return f.Err()
-	}
-	return m.garbage(errNoStream)
 }
 
 // wireError holds the members of the error objects in use: OpenAI's

@@ -2,11 +2,7 @@ package openai
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net/http"
-	"strings"
-	"time"
 
 	sdk "github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
@@ -18,7 +14,7 @@ import (
 type Options struct {
 	// HTTPClient makes the calls. Its Timeout must be 0, or it cuts long answers;
 	// Config.IdleTimeout watches instead. It is where a deployment refuses
-	// addresses. Default: http.DefaultClient.
+	// addresses. Redirects are not followed. Default: http.DefaultClient.
 	HTTPClient *http.Client
 }
 
@@ -40,21 +36,21 @@ func New(cfg model.Config, opt Options) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	httpClient := opt.HTTPClient
-	if httpClient == nil {
-		httpClient = http.DefaultClient
-	}
 	m := &Model{cfg: cfg, name: cfg.Provider + "/" + cfg.Model, set: set}
 	// Not sdk.NewClient: it would read keys, URLs and headers from the environment
 	// of the process, which belongs to no tenant.
 	m.client = sdk.Client{Options: []option.RequestOption{
 		option.WithBaseURL(set.baseURL),
-		option.WithHTTPClient(httpClient),
+		option.WithHTTPClient(model.StayOnOrigin(opt.HTTPClient)),
 		option.WithMaxRetries(0), // model.Retry knows what has been handed out
 		option.WithHeader("User-Agent", "Holdfast"),
 		option.WithHeader("Accept", "text/event-stream"),
 		option.WithHeaderDel("X-Stainless-Retry-Count"),
-		option.WithMiddleware(refuseErrors),
+		option.WithMiddleware(func(req *http.Request, next option.MiddlewareNext) (*http.Response, error) {
+			// The SDK would read an error's body without a bound and understands only
+			// OpenAI's own form.
+			return model.RefuseErrors(next(req))
+		}),
 	}}
 	add := func(o option.RequestOption) { m.client.Options = append(m.client.Options, o) }
 	for k, v := range set.headers {
@@ -79,16 +75,6 @@ func (m *Model) Name() string { return m.name }
 // trackUsage reports whether chunks carry usage.
 func (m *Model) trackUsage() bool { return m.cfg.TrackUsage == nil || *m.cfg.TrackUsage }
 
-// decoder turns the events of one answer into chunks.
-type decoder interface {
-	// event reads one event. done says that the provider has ended the answer.
-	event(data []byte, yield func(model.Chunk) error) (done bool, err error)
-	// complete reports whether the answer may end here without its last word.
-	complete() bool
-	// finish hands out what had to wait for the end.
-	finish(yield func(model.Chunk) error) error
-}
-
 // Stream makes the call, and makes it again while nothing of an answer has been
 // handed out and the failure may pass.
 func (m *Model) Stream(ctx context.Context, req model.Request, yield func(model.Chunk) error) error {
@@ -100,7 +86,15 @@ func (m *Model) Stream(ctx context.Context, req model.Request, yield func(model.
 		return err
 	}
 	return model.Retry(ctx, m.cfg.MaxRetries, yield, func(yield func(model.Chunk) error) error {
-		return m.attempt(ctx, body, yield)
+		x := model.Exchange{
+			Provider: m.cfg.Provider, IdleTimeout: m.cfg.IdleTimeout, Classify: m.failure, Decoder: m.decoder(),
+			Send: func(ctx context.Context) (*http.Response, error) {
+				var res *http.Response
+				err := m.client.Post(ctx, m.set.path, body, &res)
+				return res, err
+			},
+		}
+		return x.Run(ctx, yield)
 	})
 }
 
@@ -111,74 +105,9 @@ func (m *Model) body(req *model.Request) ([]byte, error) {
 	return m.chatRequest(req)
 }
 
-func (m *Model) decoder() decoder {
+func (m *Model) decoder() model.WholeDecoder {
 	if m.set.api == responsesAPI {
 		return newResponsesDecoder(m)
 	}
 	return newChatDecoder(m)
-}
-
-func (m *Model) attempt(ctx context.Context, body []byte, yield func(model.Chunk) error) error {
-	ctx, watch := model.WatchIdle(ctx, m.cfg.IdleTimeout)
-	defer watch.Stop()
-
-	var res *http.Response
-	watch.Wait()
-	err := m.client.Post(ctx, m.set.path, body, &res)
-	watch.Arrived()
-	if err != nil {
-		return m.callError(ctx, watch, err)
-	}
-	// Closing a body that has not been read to its end closes the connection (or,
-	// in HTTP/2, resets the stream) before Close returns.
-	defer res.Body.Close()
-
-	stream := watch.Reader(res.Body)
-	if t := res.Header.Get("Content-Type"); strings.HasPrefix(t, "application/json") || strings.HasPrefix(t, "text/html") {
-		return m.notAStream(ctx, watch, stream)
-	}
-	events := model.NewEventReader(stream, model.MaxEvent)
-	dec := m.decoder()
-	for {
-		_, data, err := events.Next()
-		if err != nil {
-			if err := m.readError(ctx, watch, dec, err); err != nil {
-				return err
-			}
-			return dec.finish(yield)
-		}
-		if len(data) == 0 {
-			continue // a sign of life
-		}
-		done, err := dec.event(data, yield)
-		switch {
-		case err == nil:
-		case events.Truncated() && errors.Is(err, errGarbage):
-			return m.cut(io.ErrUnexpectedEOF)
-		default:
-			return err
-		}
-		if done {
-			if err := dec.finish(yield); err != nil {
-				return err
-			}
-			drain(stream, watch)
-			return nil
-		}
-		if err := model.Interrupted(ctx); err != nil {
-			return err
-		}
-	}
-}
-
-// drainTime is how long the end of a connection's answer may take after the
-// end of the stream, so that the connection can serve the next call.
-const drainTime = 50 * time.Millisecond
-
-func drain(stream io.Reader, watch *model.IdleWatch) {
-	t := time.AfterFunc(drainTime, watch.Stop)
-	defer t.Stop()
-	// What comes after the last event matters to nobody, nor does an error here:
-	// the connection is then closed instead of kept.
-	_, _ = io.CopyN(io.Discard, stream, 4<<10)
 }

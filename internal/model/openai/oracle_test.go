@@ -345,7 +345,7 @@ func TestNoKeyToAnotherOrigin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Stream(t.Context(), modeltest.Hello(), nil); holdfast.CodeOf(err) != holdfast.CodeModelFailed {
+	if err := m.Stream(t.Context(), modeltest.Hello(), nil); holdfast.CodeOf(err) != holdfast.CodeInvalid || !strings.Contains(err.Error(), "base_url") {
 		t.Error(err)
 	}
 }

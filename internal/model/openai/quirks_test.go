@@ -21,6 +21,13 @@ func TestQuirks(t *testing.T) {
 		{Role: holdfast.RoleAssistant, Content: "Hello.", ReasoningContent: "Greet."},
 		hi.Messages[0],
 	}}
+	foreign := model.Request{Messages: []holdfast.Message{
+		hi.Messages[0],
+		{Role: holdfast.RoleAssistant, ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall("toolu_01", "f", ""), holdfast.NewToolCall("D681PevKs", "f", "")}},
+		{Role: holdfast.RoleTool, ToolCallID: "toolu_01", Content: "a"},
+		{Role: holdfast.RoleTool, ToolCallID: "D681PevKs", Content: "b"},
+		hi.Messages[0],
+	}}
 	withUser := hi
 	withUser.EndUser = "u-1"
 	recordings := os.DirFS("testdata/quirks")
@@ -34,6 +41,7 @@ func TestQuirks(t *testing.T) {
 			c.MaxTokens, c.ProviderOpts = &hundred, map[string]any{"seed": 7}
 		}, withUser},
 		{"mistral-tools", "mistral", "mistral-large-latest", "/v1", nil, hi},
+		{"mistral-history", "mistral", "mistral-large-latest", "/v1", nil, foreign},
 		{"mistral-invalid", "mistral", "mistral-large-latest", "/v1", nil, hi},
 		{"xai-usage", "xai", "grok-3-mini", "/v1", func(c *model.Config) { c.ThinkingBudget = "1024" }, hi},
 		{"ollama", "ollama", "qwen3:8b", "", func(c *model.Config) { c.MaxTokens, c.APIKey = &hundred, "" }, hi},

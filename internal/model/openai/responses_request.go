@@ -19,6 +19,13 @@ type opaqueItem struct {
 	Type   string          `json:"type"` // "reasoning", "message" or "function_call"
 	CallID string          `json:"call_id,omitempty"`
 	Item   json.RawMessage `json:"item,omitempty"`
+	// Of a message: how long its text is, and its phase ("commentary",
+	// "final_answer"), which the API wants back. Items of earlier versions have
+	// neither.
+	Bytes int    `json:"bytes,omitempty"`
+	Phase string `json:"phase,omitempty"`
+
+	text string // what order fills in
 }
 
 // responsesRequest composes the body of POST /responses.
@@ -92,10 +99,13 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 			b = append(b, ',')
 		}
 	}
-	text := func(role string) {
+	text := func(role, content, phase string) {
 		comma()
 		b = model.AppendString(append(b, `{"type":"message","role":`...), role)
-		b = model.AppendString(append(b, `,"content":`...), msg.Content)
+		b = model.AppendString(append(b, `,"content":`...), content)
+		if phase != "" {
+			b = model.AppendString(append(b, `,"phase":`...), phase)
+		}
 		b = append(b, '}')
 	}
 	switch msg.Role {
@@ -112,7 +122,7 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 				comma()
 				b = append(b, item.Item...)
 			case "message":
-				text("assistant")
+				text("assistant", item.text, item.Phase)
 			case "function_call":
 				for j := range msg.ToolCalls {
 					c := &msg.ToolCalls[j]
@@ -130,7 +140,7 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 		return b, nil
 	}
 	if len(msg.Parts) == 0 {
-		text(string(msg.Role))
+		text(string(msg.Role), msg.Content, "")
 		return b, nil
 	}
 	comma()
@@ -170,7 +180,14 @@ func (m *Model) order(msg *holdfast.Message) []opaqueItem {
 		}
 	}
 	items := o.Items[:0:0]
-	said := msg.Content == ""
+	rest := msg.Content
+	// Somebody may have changed the text; then its pieces cannot be told apart.
+	total, broken := 0, false
+	for i := range o.Items {
+		total += o.Items[i].Bytes
+		broken = broken || o.Items[i].Bytes < 0
+	}
+	whole := broken || total != len(msg.Content)
 	called := map[string]bool{}
 	for _, item := range o.Items {
 		switch item.Type {
@@ -179,17 +196,21 @@ func (m *Model) order(msg *holdfast.Message) []opaqueItem {
 				continue
 			}
 		case "message":
-			if said {
+			item.text = rest
+			if !whole {
+				item.text = rest[:item.Bytes]
+			}
+			if item.text == "" {
 				continue
 			}
-			said = true
+			rest = rest[len(item.text):]
 		case "function_call":
 			called[item.CallID] = true
 		}
 		items = append(items, item)
 	}
-	if !said {
-		items = append(items, opaqueItem{Type: "message"})
+	if rest != "" {
+		items = append(items, opaqueItem{Type: "message", text: rest})
 	}
 	for i := range msg.ToolCalls {
 		if id := msg.ToolCalls[i].ID; !called[id] {

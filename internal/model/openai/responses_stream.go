@@ -3,7 +3,6 @@ package openai
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -26,6 +25,7 @@ type responsesItem struct {
 	CallID    string `json:"call_id"`
 	Name      string `json:"name"`
 	Arguments string `json:"arguments"`
+	Phase     string `json:"phase"`
 	Content   []struct {
 		Type    string `json:"type"`
 		Text    string `json:"text"`
@@ -59,6 +59,7 @@ type outputItem struct {
 	kind   string
 	callID string
 	deltas bool // something of it has been handed out
+	bytes  int  // of text that has been handed out
 }
 
 // responsesDecoder reads the events of one response.
@@ -76,26 +77,25 @@ func newResponsesDecoder(m *Model) *responsesDecoder {
 	return &responsesDecoder{m: m, items: map[int]*outputItem{}, kept: map[int]opaqueItem{}}
 }
 
-// complete is never true: this API always sends a last event.
-func (d *responsesDecoder) complete() bool { return false }
+// Complete is never true: this API always sends a last event.
+func (d *responsesDecoder) Complete() bool { return false }
 
-// finish has nothing left: the last event carries all.
-func (d *responsesDecoder) finish(func(model.Chunk) error) error { return nil }
+// Finish has nothing left: the last event carries all.
+func (d *responsesDecoder) Finish(func(model.Chunk) error) error { return nil }
 
-func (d *responsesDecoder) event(data []byte, yield func(model.Chunk) error) (bool, error) {
+// Event implements [model.Decoder].
+func (d *responsesDecoder) Event(_, data []byte, yield func(model.Chunk) error) (bool, error) {
+	if len(data) == 0 {
+		return false, nil // a sign of life
+	}
 	if bytes.HasPrefix(data, doneMark) {
 		return false, nil // some gateways add it; the last event says more
 	}
 	var e responsesEvent
 	if err := json.Unmarshal(data, &e); err != nil {
-		return false, d.m.garbage(fmt.Errorf("%w: %w", errGarbage, err))
+		return false, unreadable(err)
 	}
-	y := func(c model.Chunk) error {
-		if !d.modelSaid && d.model != "" {
-			d.modelSaid, c.Model = true, d.model
-		}
-		return yield(c)
-	}
+	y := d.naming(yield)
 	switch e.Type {
 	case "response.created", "response.in_progress":
 		if e.Response != nil && d.model == "" {
@@ -133,6 +133,71 @@ func (d *responsesDecoder) event(data []byte, yield func(model.Chunk) error) (bo
 	return false, nil
 }
 
+// naming adds the model's name to the first chunk.
+func (d *responsesDecoder) naming(yield func(model.Chunk) error) func(model.Chunk) error {
+	return func(c model.Chunk) error {
+		if !d.modelSaid && d.model != "" {
+			d.modelSaid, c.Model = true, d.model
+		}
+		return yield(c)
+	}
+}
+
+// Whole implements [model.WholeDecoder] for a response that is complete at once.
+func (d *responsesDecoder) Whole(body []byte, yield func(model.Chunk) error) (bool, error) {
+	var w struct {
+		responsesEnd
+		Object string            `json:"object"`
+		Output []json.RawMessage `json:"output"`
+	}
+	if err := json.Unmarshal(body, &w); err != nil || w.Object != "response" {
+		return false, nil
+	}
+	if len(w.Error) > 0 && string(w.Error) != "null" {
+		return true, d.m.failure(0, nil, w.Error).Err()
+	}
+	d.model = w.Model
+	y := d.naming(yield)
+	for i, item := range w.Output {
+		e := responsesEvent{OutputIndex: i, Item: item}
+		if err := d.thoughts(&e, y); err != nil {
+			return true, err
+		}
+		if err := d.done(&e, y); err != nil {
+			return true, err
+		}
+	}
+	return true, d.end(&responsesEvent{Response: &w.responsesEnd}, y)
+}
+
+// thoughts hands out the reasoning of an item that comes whole.
+func (d *responsesDecoder) thoughts(e *responsesEvent, yield func(model.Chunk) error) error {
+	var w struct {
+		Type             string
+		Summary, Content []struct{ Text string }
+	}
+	if err := json.Unmarshal(e.Item, &w); err != nil {
+		return unreadable(err)
+	}
+	if w.Type != "reasoning" {
+		return nil
+	}
+	for _, part := range append(w.Content, w.Summary...) {
+		text := part.Text
+		if text == "" {
+			continue
+		}
+		if d.reasoned {
+			text = "\n\n" + text
+		}
+		d.reasoned = true
+		if err := yield(model.Chunk{Reasoning: text}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (d *responsesDecoder) item(index int) *outputItem {
 	it := d.items[index]
 	if it == nil {
@@ -145,7 +210,7 @@ func (d *responsesDecoder) item(index int) *outputItem {
 func (d *responsesDecoder) delta(e *responsesEvent, yield func(model.Chunk) error) error {
 	var t flexText
 	if err := t.UnmarshalJSON(e.Delta); err != nil {
-		return d.m.garbage(fmt.Errorf("%w: %w", errGarbage, err))
+		return unreadable(err)
 	}
 	if t.text == "" {
 		return nil
@@ -154,13 +219,15 @@ func (d *responsesDecoder) delta(e *responsesEvent, yield func(model.Chunk) erro
 	switch e.Type {
 	case "response.output_text.delta":
 		it.deltas = true
+		it.bytes += len(t.text)
 		return yield(model.Chunk{Text: t.text})
 	case "response.refusal.delta":
 		it.deltas = true
+		it.bytes += len(t.text)
 		return yield(model.Chunk{Text: t.text, Refusal: true})
 	case "response.function_call_arguments.delta":
 		if it.callID == "" {
-			return d.m.garbage(errNoName)
+			return unreadable(errNoName)
 		}
 		it.deltas = true
 		return yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(it.callID, "", t.text)}})
@@ -172,7 +239,7 @@ func (d *responsesDecoder) delta(e *responsesEvent, yield func(model.Chunk) erro
 // begin announces a function call once.
 func (d *responsesDecoder) begin(it *outputItem, w *responsesItem, args string, yield func(model.Chunk) error) error {
 	if w.Name == "" {
-		return d.m.garbage(errNoName)
+		return unreadable(errNoName)
 	}
 	it.kind, it.callID = w.Type, w.CallID
 	if it.callID == "" {
@@ -186,7 +253,7 @@ func (d *responsesDecoder) begin(it *outputItem, w *responsesItem, args string, 
 func (d *responsesDecoder) added(e *responsesEvent, yield func(model.Chunk) error) error {
 	var w responsesItem
 	if err := json.Unmarshal(e.Item, &w); err != nil {
-		return d.m.garbage(fmt.Errorf("%w: %w", errGarbage, err))
+		return unreadable(err)
 	}
 	if w.Type == "function_call" {
 		return d.begin(d.item(e.OutputIndex), &w, "", yield)
@@ -199,7 +266,7 @@ func (d *responsesDecoder) added(e *responsesEvent, yield func(model.Chunk) erro
 func (d *responsesDecoder) done(e *responsesEvent, yield func(model.Chunk) error) error {
 	var w responsesItem
 	if err := json.Unmarshal(e.Item, &w); err != nil {
-		return d.m.garbage(fmt.Errorf("%w: %w", errGarbage, err))
+		return unreadable(err)
 	}
 	it := d.item(e.OutputIndex)
 	switch w.Type {
@@ -208,19 +275,20 @@ func (d *responsesDecoder) done(e *responsesEvent, yield func(model.Chunk) error
 			d.kept[e.OutputIndex] = opaqueItem{Type: w.Type, Item: slices.Clone(e.Item)}
 		}
 	case "message":
-		d.kept[e.OutputIndex] = opaqueItem{Type: w.Type}
-		if it.deltas {
-			return nil
+		var err error
+		if !it.deltas {
+			var c model.Chunk
+			for _, p := range w.Content {
+				c.Text += p.Text + p.Refusal
+				c.Refusal = c.Refusal || p.Refusal != ""
+			}
+			if c.Text != "" {
+				it.deltas, it.bytes = true, len(c.Text)
+				err = yield(c)
+			}
 		}
-		var c model.Chunk
-		for _, p := range w.Content {
-			c.Text += p.Text + p.Refusal
-			c.Refusal = c.Refusal || p.Refusal != ""
-		}
-		if c.Text != "" {
-			it.deltas = true
-			return yield(c)
-		}
+		d.kept[e.OutputIndex] = opaqueItem{Type: w.Type, Bytes: it.bytes, Phase: w.Phase}
+		return err
 	case "function_call":
 		var err error
 		switch {
@@ -268,16 +336,17 @@ func (d *responsesDecoder) end(e *responsesEvent, yield func(model.Chunk) error)
 	return yield(c)
 }
 
-// opaque is nil for an answer without reasoning: its order then does not matter.
+// opaque is nil for an answer without reasoning and phases: its order then does not
+// matter.
 func (d *responsesDecoder) opaque() (json.RawMessage, error) {
 	o := opaque{API: "responses"}
 	indexes := make([]int, 0, len(d.kept))
-	reasoning := false
+	matters := false
 	for i, item := range d.kept {
 		indexes = append(indexes, i)
-		reasoning = reasoning || item.Type == "reasoning"
+		matters = matters || item.Type == "reasoning" || item.Phase != ""
 	}
-	if !reasoning {
+	if !matters {
 		return nil, nil
 	}
 	slices.Sort(indexes)
