@@ -51,6 +51,14 @@ const (
 	KindWake = "wake"
 )
 
+// What became of a command is remembered for RememberFor, by the times in the
+// log, and of a session's last RememberCommands for longer: within that the same
+// id is the same command, behind it a new one.
+const (
+	RememberFor      = 24 * time.Hour
+	RememberCommands = 1000
+)
+
 // Modes of a run that comes while another one is active.
 const (
 	ModeEnqueue   = "enqueue"   // runs when its turn comes

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"encoding/json"
-	"slices"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
@@ -47,8 +46,12 @@ func (s *State) accept(c events.Command, src source) ([]holdfast.Event, events.A
 	if s.Deleted {
 		return nil, events.Answer{Command: c.ID, Seq: s.Seq, Code: holdfast.CodeNotFound, Message: "the session was deleted"}
 	}
-	if c.Kind == events.KindWake || s.overdue(c) {
+	if c.Kind == events.KindWake {
 		return nil, events.Answer{Command: c.ID, Seq: s.Seq}
+	}
+	if id, over := s.overdue(c); over {
+		// Whoever sent it believes the timer to be set, and would send it for ever.
+		return []holdfast.Event{&holdfast.TimerFiredEvent{Timer: id, Canceled: true}}, events.Answer{Command: c.ID, Seq: s.Seq + 1}
 	}
 	evs, run, err := s.effect(c, src)
 	if err != nil {
@@ -234,8 +237,15 @@ func (s *State) newMessages(msgs []holdfast.Message) []holdfast.Message {
 			users = append(users, m.Content)
 		}
 	}
-	known := len(s.UserMessages)
-	if known == 0 || len(users) < known || !slices.Equal(users[:known], s.UserMessages) {
+	known := s.Said.Count
+	if known == 0 || len(users) < known {
+		return msgs
+	}
+	var begins Said
+	for _, text := range users[:known] {
+		begins.add(text)
+	}
+	if begins != s.Said {
 		return msgs
 	}
 	if len(users) == known {

@@ -137,7 +137,24 @@ func (s *State) applyAuthorization(t *Thread, ev holdfast.Event) {
 		if a := s.flow(ev.FlowID); a != nil && ev.FlowID != "" && ev.Reason == "expired" && !a.Received {
 			s.Run.Unanswered = append(s.Run.Unanswered[:len(s.Run.Unanswered):len(s.Run.Unanswered)], a.ServerURL)
 		}
+		if ev.Error != "" {
+			s.refuseFlow(ev.FlowID, ev.Error)
+		}
 		s.settleFlow(ev.FlowID)
+	}
+}
+
+// refuseFlow notes with whoever waits for a flow that it failed.
+func (s *State) refuseFlow(id, text string) {
+	for _, t := range s.Run.Threads {
+		if t.Awaits == id {
+			t.Unauthorized = text
+		}
+		for _, c := range t.Calls {
+			if c.Status == CallDeferred && c.Flow == id {
+				c.Refused, t.Unauthorized = text, text
+			}
+		}
 	}
 }
 
@@ -253,17 +270,26 @@ func (d *drive) finishAuthorization(ctx context.Context) error {
 	case AuthorizationLost:
 		return d.add(ctx, &holdfast.AuthorizationEndedEvent{AgentContext: who, FlowID: flow.Flow, Reason: "lost"})
 	}
-	text := "OAuth authorization failed: " + res.Reason
+	return d.add(ctx, &holdfast.AuthorizationEndedEvent{
+		AgentContext: who, FlowID: flow.Flow, Reason: "failed", Error: "OAuth authorization failed: " + res.Reason,
+	})
+}
+
+// unauthorized tells the agent that waited for an authorization that it failed:
+// its calls are answered and its stream gets the error. An agent that waits while
+// another one works for it is told when it is its turn.
+func (d *drive) unauthorized(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	t := d.s.top()
-	var evs []holdfast.Event
+	var b bundle
 	for _, c := range t.Calls {
-		if c.Flow == flow.Flow {
-			evs = append(evs, response(t.Agent, c.ToolCall, text, true, nil))
+		if c.Refused != "" && !b.put(response(t.Agent, c.ToolCall, c.Refused, true, nil)) {
+			return d.add(ctx, b.evs...)
 		}
 	}
-	return d.add(ctx, append(evs,
-		&holdfast.AuthorizationEndedEvent{AgentContext: who, FlowID: flow.Flow, Reason: "failed"},
-		&holdfast.ErrorEvent{AgentContext: holdfast.AgentContext{AgentName: t.Agent}, Error: text, Code: holdfast.CodeUnauthorized})...)
+	b.put(&holdfast.ErrorEvent{AgentContext: holdfast.AgentContext{AgentName: t.Agent}, Error: t.Unauthorized, Code: holdfast.CodeUnauthorized})
+	return d.add(ctx, b.evs...)
 }
 
 // acceptAuthorize decides about a command that begins or declines.
@@ -322,45 +348,4 @@ func (s *State) acceptVouch(c events.Command, b events.VouchBody) ([]holdfast.Ev
 	return []holdfast.Event{&holdfast.AuthorizationVouchedEvent{
 		AgentContext: holdfast.AgentContext{AgentName: a.Agent}, FlowID: a.Flow, Command: c.ID,
 	}}, s.Run.ID, nil
-}
-
-// Pauses between attempts to keep an answer while the store is away, and how long
-// that may take: the user can begin again.
-const (
-	deliverPause = 100 * time.Millisecond
-	deliverMost  = 20 * time.Second
-)
-
-// deliver keeps the answer that a command brings, before it is accepted. Of an
-// answer that nobody waits for it keeps nothing.
-func (d *drive) deliver(ctx context.Context, c events.Command) error {
-	var b events.AnswerBody
-	if err := unmarshalBody(c, &b); err != nil {
-		return err
-	}
-	wanted := false
-	d.locked(func() {
-		a := d.s.flow(b.Flow)
-		_, settled := d.s.Commands[c.ID]
-		wanted = !settled && a != nil && !a.Received
-	})
-	if !wanted {
-		return nil // accept says so
-	}
-	if d.e.cfg.Authorizer == nil {
-		return holdfast.Errorf(holdfast.CodeNotOffered, "this deployment has no OAuth client")
-	}
-	dctx, cancel := context.WithTimeout(ctx, deliverMost)
-	defer cancel()
-	for pause := deliverPause; ; pause = min(2*pause, 2*time.Second) {
-		err := d.e.cfg.Authorizer.Deliver(dctx, d.s.Ref, b.Flow, b.Sealed)
-		if code := holdfast.CodeOf(err); err == nil || (code != holdfast.CodeUnavailable && code != holdfast.CodeTimeout) {
-			return err
-		}
-		select {
-		case <-dctx.Done():
-			return err
-		case <-time.After(pause):
-		}
-	}
 }

@@ -18,16 +18,24 @@ type drive struct {
 	w     *events.Writer
 	in    events.Inbox
 	since uint64 // seq of the newest snapshot
+	// life is the ownership's context for what goes on beside the loop; end ends the
+	// loop for a reason.
+	life context.Context
+	end  context.CancelCauseFunc
 
 	boxes map[string]*toolbox // by agent; only the loop's goroutine
 	title *titleCall          // only the loop's goroutine
 
 	taking sync.Mutex // held while commands are taken, so that they keep their order
 
+	deliveries sync.WaitGroup // of answers of authorization servers
+	delivered  chan struct{}  // capacity 1; receives when one came to its end
+
 	mu      sync.Mutex // guards what follows: the loop and the commands take turns
 	s       *State
 	blocked uint64                  // seq at which every call was found to wait for a human
 	closed  bool                    // no command is accepted any more
+	deliver map[string]bool         // the commands whose answer is being kept, by id
 	cancel  context.CancelCauseFunc // of the work under way, nil if none
 	// asking are the calls that hold for an answer of the user, by question.
 	asking map[string]chan tool.InputAnswer
@@ -41,14 +49,17 @@ var errRunCanceled = errors.New("the run was canceled")
 type step func(ctx context.Context) error
 
 func (d *drive) run(ctx context.Context) error {
-	if err := d.takeCommands(ctx); err != nil {
+	cctx, stop := context.WithCancel(ctx)
+	lctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	d.life, d.end = cctx, end
+	defer d.deliveries.Wait()
+	defer stop()
+	if err := d.takeCommands(lctx); err != nil {
 		return err
 	}
 	// Commands are taken while a step is under way.
 	commands := make(chan struct{})
-	cctx, stop := context.WithCancel(ctx)
-	lctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
 	go func() {
 		defer close(commands)
 		defer func() { // what a panic leaves behind is not to be gone on with
@@ -93,6 +104,12 @@ func (d *drive) loop(ctx context.Context) error {
 				}
 				continue
 			default:
+			}
+			if d.isDelivering() {
+				if err := d.attend(ctx); err != nil {
+					return err
+				}
+				continue
 			}
 			parked, err := d.park(ctx, waiting)
 			if parked || err != nil {
@@ -153,6 +170,8 @@ func (d *drive) next() (next step, waiting string) {
 		return d.steer, "" // it was accepted: the next run answers it
 	case s.Run.Failed:
 		return d.stopThread("error"), ""
+	case t.Unauthorized != "":
+		return d.unauthorized, ""
 	case s.Compacting != nil:
 		return d.compactStep, ""
 	case t.Awaits != "":
@@ -262,12 +281,14 @@ func (d *drive) take(ctx context.Context, c events.Command) error {
 			return context.Cause(ctx)
 		}
 	}
-	if c.Kind == events.KindAnswer {
-		src.err = d.deliver(ctx, c)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	if c.Kind == events.KindAnswer && d.beginDelivery(c) {
+		return nil // it is taken when the answer is kept, and holds nothing up until then
 	}
+	return d.takeWith(ctx, c, src)
+}
+
+// takeWith takes a command whose needs are there. The caller holds taking.
+func (d *drive) takeWith(ctx context.Context, c events.Command, src source) error {
 	answer, taken, err := d.settle(ctx, c, src)
 	if err != nil || !taken {
 		return err

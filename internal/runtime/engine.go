@@ -181,7 +181,7 @@ func (e *Engine) resolve(ctx context.Context, s *State, b events.RunBody) source
 
 // StateFormat names the form of snapshots, JSON of a [State] that is packed by
 // [events.Pack]; one of another form is ignored.
-const StateFormat = "runtime.State/3 packed"
+const StateFormat = "runtime.State/4 packed"
 
 // LoadState folds a session up to the end of its log, or up to seq through if
 // that is not 0. It starts from a snapshot where there is one.
@@ -268,7 +268,7 @@ func (e *Engine) Drive(ctx context.Context, w *events.Writer, in events.Inbox) (
 	case s.Seq < w.Stored():
 		return fmt.Errorf("load %s: the log ends at %d, the claim is %d", w.Ref(), s.Seq, w.Stored())
 	}
-	d := &drive{e: e, w: w, in: in, s: s, since: since, boxes: map[string]*toolbox{}}
+	d := &drive{e: e, w: w, in: in, s: s, since: since, boxes: map[string]*toolbox{}, delivered: make(chan struct{}, 1)}
 	defer d.close()
 	return d.run(ctx)
 }

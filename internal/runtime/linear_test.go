@@ -144,7 +144,7 @@ models:
 			accepted++
 		}
 	}
-	if len(st.UserMessages) != accepted {
-		t.Errorf("%d messages for %d accepted commands", len(st.UserMessages), accepted)
+	if st.Said.Count != accepted {
+		t.Errorf("%d messages for %d accepted commands", st.Said.Count, accepted)
 	}
 }

@@ -29,8 +29,11 @@ type State struct {
 	User         string `json:",omitempty"`
 	DefaultAgent string
 
-	// Commands says what became of every command, by id.
+	// Commands says what became of commands, by id: of all within
+	// [events.RememberFor], and of the last [events.RememberCommands] at least.
+	// ForgetAt is how many make a look for older ones worth while.
 	Commands map[string]Settled
+	ForgetAt int `json:",omitempty"`
 	// Queue holds the runs that wait for their turn.
 	Queue []*Queued
 	// Run is the active run, nil if there is none.
@@ -55,8 +58,8 @@ type State struct {
 	// says that the user asked for one.
 	Compacting    *Compacting `json:",omitempty"`
 	CompactWanted bool        `json:",omitempty"`
-	// UserMessages is what the user said so far, queued messages included.
-	UserMessages []string
+	// Said sums up what the user said so far, queued messages included.
+	Said Said
 	// Timers are the timers that are set, by id.
 	Timers map[string]*Timer `json:",omitempty"`
 	// Tool is what toolsets keep in the session: toolset, key, value.
@@ -76,6 +79,7 @@ type State struct {
 type Settled struct {
 	Hash    string
 	Seq     uint64
+	At      int64         // seconds since 1970
 	Run     string        `json:",omitempty"`
 	Code    holdfast.Code `json:",omitempty"`
 	Message string        `json:",omitempty"`
@@ -108,10 +112,12 @@ type Run struct {
 	Started  time.Time
 	// Base is the length of the conversation when the run started, Before what
 	// stood for its beginning then.
-	Base     int
-	Before   Summary
-	Canceled bool
-	Rollback bool
+	Base   int
+	Before Summary
+	// BeforeWindow is how full the context was then.
+	BeforeWindow Window
+	Canceled     bool
+	Rollback     bool
 	// Stopped is the reason of the outermost stream_stopped, "" before.
 	Stopped string
 	// Failed is set by an error: the innermost stream is to be closed.
@@ -164,6 +170,9 @@ type Thread struct {
 	// Awaits is the authorization without which the agent's tools cannot be listed,
 	// "" for none.
 	Awaits string `json:",omitempty"`
+	// Unauthorized is why an authorization failed that the agent or one of its calls
+	// waited for, until the agent has been told.
+	Unauthorized string `json:",omitempty"`
 	// Calls are the tool calls of the last answer that have no response yet, in
 	// the model's order.
 	Calls []*Call
@@ -211,6 +220,7 @@ type Call struct {
 	Policy       string // of the unknown outcome, once decided
 	RejectReason string
 	Flow         string `json:",omitempty"` // the authorization that it waits for
+	Refused      string `json:",omitempty"` // why that authorization failed
 	// Inputs are the questions that the call has asked, Continuation what it gets
 	// back with the answers.
 	Inputs       []*Input        `json:",omitempty"`
@@ -302,10 +312,10 @@ func (s *State) apply(e *events.Envelope, ev holdfast.Event) error {
 	case *holdfast.SessionTitleEvent:
 		s.Title = ev.Title
 	case *holdfast.CommandAcceptedEvent:
-		s.Commands[ev.Command] = Settled{Hash: ev.Hash, Seq: e.Seq, Run: ev.Run}
+		s.remember(ev.Command, Settled{Hash: ev.Hash, Seq: e.Seq, At: e.Time.Unix(), Run: ev.Run})
 		s.CompactWanted = s.CompactWanted || ev.Kind == events.KindCompact
 	case *holdfast.CommandRefusedEvent:
-		s.Commands[ev.Command] = Settled{Hash: ev.Hash, Seq: e.Seq, Code: ev.Code, Message: ev.Message}
+		s.remember(ev.Command, Settled{Hash: ev.Hash, Seq: e.Seq, At: e.Time.Unix(), Code: ev.Code, Message: ev.Message})
 	case *holdfast.AgentPinnedEvent:
 		s.pin(ev.Agent, Pinned{SHA256: ev.SHA256, Source: ev.Source})
 	case *holdfast.ToolStateEvent:
@@ -332,8 +342,13 @@ func (s *State) apply(e *events.Envelope, ev holdfast.Event) error {
 	case *holdfast.ModelCallFinishedEvent:
 		if ev.Purpose == "" {
 			s.applyRun(e, ev)
-		} else if ev.Usage != nil {
-			s.account(*ev.Usage)
+		} else {
+			if s.Compacting != nil && ev.Purpose == string(model.PurposeSummary) {
+				s.Compacting.Attempts = max(s.Compacting.Attempts-1, 0)
+			}
+			if ev.Usage != nil {
+				s.account(*ev.Usage)
+			}
 		}
 	default:
 		s.applyRun(e, ev)
@@ -350,7 +365,7 @@ func (s *State) account(u holdfast.Usage) {
 // detach drops what a fork does not inherit: the commands and runs of the
 // session that it was forked from go on there.
 func (s *State) detach() {
-	s.Commands, s.Queue, s.Timers = map[string]Settled{}, nil, nil
+	s.Commands, s.ForgetAt, s.Queue, s.Timers = map[string]Settled{}, 0, nil, nil
 	s.Deleted = false
 	s.Compacting, s.CompactWanted = nil, false
 	if s.Run == nil {
@@ -377,7 +392,7 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 	case *holdfast.RunQueuedEvent:
 		for _, m := range ev.Messages {
 			if m.Role == holdfast.RoleUser {
-				s.UserMessages = append(s.UserMessages, m.Content)
+				s.Said.add(m.Content)
 			}
 		}
 		if ev.Mode == events.ModeSteer && s.Run != nil {
@@ -395,7 +410,7 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 		s.unqueue(ev.Run)
 		s.Run = &Run{
 			ID: ev.Run, Agent: ev.Agent, AgentInFile: ev.AgentInFile, StartSeq: e.Seq, Started: e.Time,
-			Base: len(s.Conversation), Before: s.summary(nil), Decided: map[string]string{}, File: file,
+			Base: len(s.Conversation), Before: s.summary(nil), BeforeWindow: s.Window, Decided: map[string]string{}, File: file,
 		}
 		s.LastAgent, s.LastAgentInFile = ev.Agent, ev.AgentInFile
 	case *holdfast.RunCanceledEvent:
@@ -414,7 +429,7 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 		if s.Run != nil && s.Run.ID == ev.Run {
 			if s.Run.Rollback {
 				s.Conversation = s.Conversation[:s.Run.Base:s.Run.Base]
-				s.Summary, s.Summarized = s.Run.Before.Text, s.Run.Before.Messages
+				s.Summary, s.Summarized, s.Window = s.Run.Before.Text, s.Run.Before.Messages, s.Run.BeforeWindow
 			}
 			s.LastRun, s.Run = ev.Run, nil
 		}
@@ -474,7 +489,7 @@ func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
 		s.Run.Threads = s.Run.Threads[:len(s.Run.Threads)-1]
 		s.Run.Failed = false
 	case *holdfast.ErrorEvent:
-		s.Run.Failed = true
+		s.Run.Failed, t.Unauthorized = true, ""
 		if w := s.window(t); w.Overflow {
 			w.Overflow, w.Tried = false, false // a summary that failed in this run may come in the next
 		}

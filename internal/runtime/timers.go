@@ -72,9 +72,12 @@ func (s *State) stale() []string {
 
 // overdue reports whether the command is of a timer that has fired or was
 // canceled: it comes too late to change anything.
-func (s *State) overdue(c events.Command) bool {
+func (s *State) overdue(c events.Command) (timer string, over bool) {
 	var b events.TimerBody
-	return c.Kind == events.KindTimer && unmarshalBody(c, &b) == nil && s.Timers[b.Timer] == nil
+	if c.Kind != events.KindTimer || unmarshalBody(c, &b) != nil {
+		return "", false
+	}
+	return b.Timer, s.Timers[b.Timer] == nil
 }
 
 // waits reports whether the call waits for a decision.
