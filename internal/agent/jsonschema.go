@@ -77,7 +77,7 @@ func sectionSchema(t reflect.Type) object {
 	var required []string
 	for _, f := range fieldsOf[t] {
 		props.set(f.key, fieldSchema(f))
-		if f.required {
+		if f.required || f.nonempty {
 			required = append(required, f.key)
 		}
 	}
@@ -105,6 +105,11 @@ func toolsetRules() []any {
 		then.set("propertyNames", map[string]any{"enum": slices.Concat(commonKeys, typ.keys)})
 		if typ.need != nil {
 			then.set("required", typ.need)
+			given := object{}
+			for _, key := range typ.need {
+				given.set(key, map[string]any{"not": map[string]any{"type": "null"}})
+			}
+			then.set("properties", given)
 		}
 		if name == "mcp" {
 			var one []any
@@ -126,22 +131,64 @@ func fieldSchema(f field) object {
 	if f.doc != "" {
 		out.set("description", f.doc)
 	}
-	return append(out, typeSchema(f.typ, f)...)
+	s := typeSchema(f.typ, f)
+	if !f.required && !f.nonempty {
+		s = orNothing(s)
+	}
+	return append(out, s...)
 }
+
+// orNothing adds what a key without a value is, which counts as not given.
+func orNothing(s object) object {
+	for i, m := range s {
+		switch m.key {
+		case "type":
+			list, ok := m.value.([]string)
+			if !ok {
+				list = []string{m.value.(string)}
+			}
+			s[i].value = append(slices.Clone(list), "null")
+		case "enum":
+			list, ok := m.value.([]any)
+			if !ok {
+				for _, v := range m.value.([]string) {
+					list = append(list, v)
+				}
+			}
+			s[i].value = append(slices.Clone(list), nil)
+		case "anyOf":
+			s[i].value = append(slices.Clone(m.value.([]any)), map[string]any{"type": "null"})
+		case "$ref":
+			return object{{"anyOf", []any{s, map[string]any{"type": "null"}}}}
+		}
+	}
+	return s
+}
+
+// webAddress is what the decoder takes for a URL, which may hold references.
+const webAddress = `^[hH][tT][tT][pP][sS]?://[^/]|\$`
+
+// scalars are what the decoder takes for a text: nobody quotes numbers.
+var scalars = []string{"string", "number", "boolean"}
 
 func typeSchema(t reflect.Type, f field) object {
 	out := object{}
-	text := map[string]any{"type": "string"}
+	text := map[string]any{"type": scalars}
 	switch t {
 	case reflect.TypeFor[Version]():
 		var all []any
 		for v := range newest + 1 {
 			all = append(all, strconv.Itoa(v), v)
 		}
+		all = append(all, "")
 		out.set("enum", all)
 		return out
 	case reflect.TypeFor[Object]():
 		out.set("type", "object")
+		if f.key == "schema" { // of structured_output
+			out.set("required", []string{"type"})
+			out.set("properties", map[string]any{"type": map[string]any{"const": "object"}})
+		}
 		return out
 	case reflect.TypeFor[AgentList]():
 		out.set("type", "object")
@@ -188,9 +235,20 @@ func typeSchema(t reflect.Type, f field) object {
 	case reflect.Float64:
 		out.set("type", "number")
 	case reflect.String:
+		out.set("type", scalars)
+		if f.nonempty {
+			out.set("minLength", 1)
+		}
+		if f.format == "uri" {
+			out.set("type", "string")
+			out.set("pattern", webAddress)
+		}
+	}
+	if f.enum != nil {
 		out.set("type", "string")
 	}
 	if f.key == "type" {
+		out.set("type", "string")
 		out.set("enum", ToolsetTypes())
 	}
 	if f.enum != nil {
@@ -209,7 +267,7 @@ func typeSchema(t reflect.Type, f field) object {
 // Texts there are arguments and variables, where nobody quotes numbers.
 func elementSchema(t reflect.Type) object {
 	if t.Kind() == reflect.String {
-		return object{{"type", []string{"string", "number", "boolean"}}}
+		return object{{"type", scalars}}
 	}
 	return typeSchema(t, field{})
 }
@@ -224,6 +282,9 @@ func mcpSchema() object {
 			s := fieldSchema(f)
 			if f.key == "type" {
 				s = object{{"const", "mcp"}}
+			}
+			if f.key == "ref" {
+				s.set("pattern", "^docker:")
 			}
 			props.set(f.key, s)
 		}

@@ -293,8 +293,9 @@ func TestContractKeys(t *testing.T) {
 	}
 }
 
-func TestJSONSchema(t *testing.T) {
-	golden(t, "../../docs/agent-schema.json", JSONSchema())
+// schemaSays returns a function that holds a file against the JSON schema.
+func schemaSays(t testing.TB) func(source []byte) error {
+	t.Helper()
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(JSONSchema()))
 	if err != nil {
 		t.Fatal(err)
@@ -307,7 +308,7 @@ func TestJSONSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	valid := func(source []byte) error {
+	return func(source []byte) error {
 		var v any
 		if err := yaml.Load(source, &v); err != nil {
 			t.Fatal(err)
@@ -322,6 +323,11 @@ func TestJSONSchema(t *testing.T) {
 		}
 		return schema.Validate(inst)
 	}
+}
+
+func TestJSONSchema(t *testing.T) {
+	golden(t, "../../docs/agent-schema.json", JSONSchema())
+	valid := schemaSays(t)
 	for _, k := range Keys() {
 		section, _ := sectionOf(k.ID)
 		if s, ok := samples[k.ID]; ok {

@@ -149,6 +149,7 @@ type field struct {
 	enum     []string
 	min, max *float64
 	required bool
+	nonempty bool // required, which the loader says in words of its own
 	sandbox  bool
 }
 
@@ -166,6 +167,7 @@ var fieldsOf = func() map[reflect.Type][]field {
 				key: key, index: i, typ: sf.Type,
 				doc: sf.Tag.Get("doc"), format: sf.Tag.Get("format"),
 				required: sf.Tag.Get("required") == "true",
+				nonempty: sf.Tag.Get("nonempty") == "true",
 				sandbox:  sf.Tag.Get("sandbox") == "true",
 			}
 			if e := sf.Tag.Get("enum"); e != "" {

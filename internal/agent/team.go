@@ -118,7 +118,7 @@ type Agent struct {
 
 	// DisplayName is for people; agents are known by their keys.
 	DisplayName string      `json:"name,omitempty" doc:"A name to show to people. Agents refer to each other by their keys."`
-	Model       string      `json:"model,omitempty" doc:"Name of a model under models, or provider/model. A comma list picks one of several for each call."`
+	Model       string      `json:"model,omitempty" nonempty:"true" doc:"Name of a model under models, or provider/model. A comma list picks one of several for each call."`
 	Fallback    *Fallback   `json:"fallback,omitempty" doc:"What to do when the model fails."`
 	Description string      `json:"description,omitempty" doc:"What the agent is for; other agents and people choose it by this."`
 	Welcome     string      `json:"welcome_message,omitempty" doc:"Shown to the user before the first message."`

@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -29,18 +31,30 @@ const (
 func readTree(source []byte) (*yaml.Node, *Problem) {
 	switch {
 	case len(source) > MaxSource:
-		return nil, &Problem{Message: fmt.Sprintf("the file has %d bytes; at most %d are read", len(source), MaxSource)}
+		return nil, &Problem{Line: 1, Column: 1, Message: fmt.Sprintf("the file has %d bytes; at most %d are read", len(source), MaxSource)}
 	case !utf8.Valid(source):
-		return nil, &Problem{Message: "the file is not UTF-8 text"}
+		line, column := placeOfByte(source, validUTF8(source))
+		return nil, &Problem{Line: line, Column: column, Message: "the file is not UTF-8 text"}
 	case len(strings.TrimSpace(string(source))) == 0:
-		return nil, &Problem{Message: "the file is empty; an agent file has at least `agents`"}
+		return nil, &Problem{Line: 1, Column: 1, Message: "the file is empty; an agent file has at least `agents`"}
+	}
+	if directive.Match(source) {
+		// The parser refuses to be told of YAML 1.2, which it reads all the same.
+		source = bytes.Replace(source, []byte("%"), []byte("#"), 1)
 	}
 	var doc yaml.Node
 	if err := yaml.Load(source, &doc); err != nil {
-		return nil, yamlProblem(err)
+		p := yamlProblem(err)
+		if p.Line == 0 {
+			p.Line, p.Column = 1, 1
+			if m := nextDocument.FindIndex(source); m != nil {
+				p.Line, p.Column = placeOfByte(source, m[1]-len("---"))
+			}
+		}
+		return nil, p
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
-		return nil, &Problem{Message: "the file holds no YAML document"}
+		return nil, &Problem{Line: 1, Column: 1, Message: "the file holds no YAML document"}
 	}
 	x := expander{left: maxNodes, open: map[*yaml.Node]bool{}}
 	tree := x.expand(doc.Content[0], 0)
@@ -48,6 +62,32 @@ func readTree(source []byte) (*yaml.Node, *Problem) {
 		return nil, x.problem
 	}
 	return tree, nil
+}
+
+// directive finds the line that says which YAML a file is.
+var directive = regexp.MustCompile(`^\x{FEFF}?%YAML 1\.[0-9]+[ \t]*(#[^\n]*)?\r?\n`)
+
+// nextDocument finds where a second document begins: after something that is not
+// a comment.
+var nextDocument = regexp.MustCompile(`(?m)^[^#\s-][^\n]*\n(?:[^\n]*\n)*?---`)
+
+// validUTF8 returns how many bytes of source are UTF-8.
+func validUTF8(source []byte) int {
+	n := 0
+	for n < len(source) {
+		r, size := utf8.DecodeRune(source[n:])
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		n += size
+	}
+	return n
+}
+
+// placeOfByte returns the line and the column, in characters, of a byte.
+func placeOfByte(source []byte, at int) (line, column int) {
+	before := source[:at]
+	return 1 + bytes.Count(before, []byte("\n")), 1 + utf8.RuneCount(before[1+bytes.LastIndexByte(before, '\n'):])
 }
 
 // yamlProblem says what the YAML parser found wrong.
