@@ -348,11 +348,11 @@ func TestDocumentedCommands(t *testing.T) {
 func TestCopy(t *testing.T) {
 	t.Setenv(envURL, serverURL)
 	id := ask(t, "hello")
-	file := filepath.Join(t.TempDir(), "session.jsonl")
+	file, copied := filepath.Join(t.TempDir(), "session.jsonl"), "copy-of-"+id
 	if code, _, errOut := holdfastCommand(t, "export", id, "-o", file); code != 0 || !strings.Contains(errOut, "bytes") {
 		t.Fatalf("export: %d %s", code, errOut)
 	}
-	if code, out, errOut := holdfastCommand(t, "import", file, "--id", "copy-of-it"); code != 0 || strings.TrimSpace(out) != "copy-of-it" {
+	if code, out, errOut := holdfastCommand(t, "import", file, "--id", copied); code != 0 || strings.TrimSpace(out) != copied {
 		t.Fatalf("import: %d %s%s", code, out, errOut)
 	}
 	code, one, errOut := holdfastCommand(t, "export", id)
@@ -366,7 +366,7 @@ func TestCopy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := newTestClient(t).GetSession(t.Context(), "copy-of-it")
+	second, err := newTestClient(t).GetSession(t.Context(), copied)
 	if err != nil || len(second.Messages) != len(first.Messages) || second.Title != first.Title {
 		t.Errorf("the copy: %+v, %v", second, err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
+	"github.com/holdfast-run/holdfast/internal/natsbus/server/servertest"
 	"github.com/holdfast-run/holdfast/internal/sqlitestore"
 )
 
@@ -37,7 +38,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	s, err := server.Start(t.Context(), server.Config{StoreDir: t.TempDir()})
+	s, err := server.Start(t.Context(), server.Config{SyncInterval: servertest.SyncInterval, StoreDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/httpapi"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
+	"github.com/holdfast-run/holdfast/internal/natsbus/server/servertest"
 	"github.com/holdfast-run/holdfast/internal/recorder"
 	"github.com/holdfast-run/holdfast/internal/sqlitestore"
 )
@@ -39,7 +40,7 @@ type world struct {
 // newWorld starts one; change may alter the API's configuration.
 func newWorld(t testing.TB, change ...func(*httpapi.Config)) *world {
 	t.Helper()
-	s, err := server.Start(t.Context(), server.Config{StoreDir: t.TempDir()})
+	s, err := server.Start(t.Context(), server.Config{SyncInterval: servertest.SyncInterval, StoreDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,11 +10,12 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
+	"github.com/holdfast-run/holdfast/internal/natsbus/server/servertest"
 )
 
 func startServer(t testing.TB) *server.Server {
 	t.Helper()
-	s, err := server.Start(t.Context(), server.Config{StoreDir: t.TempDir()})
+	s, err := server.Start(t.Context(), server.Config{SyncInterval: servertest.SyncInterval, StoreDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

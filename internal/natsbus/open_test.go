@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
+	"github.com/holdfast-run/holdfast/internal/natsbus/server/servertest"
 	"github.com/holdfast-run/holdfast/internal/testenv"
 )
 
@@ -91,7 +92,7 @@ func TestOpenForeignStream(t *testing.T) {
 }
 
 func TestSmallServer(t *testing.T) {
-	s, err := server.Start(t.Context(), server.Config{StoreDir: t.TempDir(), MaxPayload: 64 << 10})
+	s, err := server.Start(t.Context(), server.Config{SyncInterval: servertest.SyncInterval, StoreDir: t.TempDir(), MaxPayload: 64 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +137,7 @@ func TestServerAway(t *testing.T) {
 	dir := t.TempDir()
 	start := func(listen string) *server.Server {
 		t.Helper()
-		s, err := server.Start(t.Context(), server.Config{StoreDir: dir, Listen: listen})
+		s, err := server.Start(t.Context(), server.Config{SyncInterval: servertest.SyncInterval, StoreDir: dir, Listen: listen})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -261,7 +262,7 @@ func TestConnectBeforeServer(t *testing.T) {
 		}
 		opened <- err
 	}()
-	s, err := server.Start(t.Context(), server.Config{StoreDir: t.TempDir(), Listen: strings.TrimPrefix(url, "nats://")})
+	s, err := server.Start(t.Context(), server.Config{SyncInterval: servertest.SyncInterval, StoreDir: t.TempDir(), Listen: strings.TrimPrefix(url, "nats://")})
 	if err != nil {
 		t.Fatal(err)
 	}

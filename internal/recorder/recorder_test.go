@@ -15,6 +15,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
+	"github.com/holdfast-run/holdfast/internal/natsbus/server/servertest"
 	"github.com/holdfast-run/holdfast/internal/recorder"
 	"github.com/holdfast-run/holdfast/internal/sqlitestore"
 )
@@ -29,7 +30,7 @@ type bench struct {
 
 func newBench(t testing.TB, shards int) *bench {
 	t.Helper()
-	s, err := server.Start(t.Context(), server.Config{StoreDir: t.TempDir()})
+	s, err := server.Start(t.Context(), server.Config{SyncInterval: servertest.SyncInterval, StoreDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/model/scripted"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
+	"github.com/holdfast-run/holdfast/internal/natsbus/server/servertest"
 	"github.com/holdfast-run/holdfast/internal/runtime"
 	"github.com/holdfast-run/holdfast/internal/sqlitestore"
 	"github.com/holdfast-run/holdfast/internal/tool"
@@ -59,7 +60,7 @@ func newWorld(t *testing.T, agentFile string) *world {
 	}
 	dir := t.TempDir()
 	var err error
-	if w.srv, err = server.Start(t.Context(), server.Config{StoreDir: filepath.Join(dir, "nats")}); err != nil {
+	if w.srv, err = server.Start(t.Context(), server.Config{SyncInterval: servertest.SyncInterval, StoreDir: filepath.Join(dir, "nats")}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

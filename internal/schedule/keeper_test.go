@@ -13,6 +13,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
+	"github.com/holdfast-run/holdfast/internal/natsbus/server/servertest"
 	"github.com/holdfast-run/holdfast/internal/schedule"
 	"github.com/holdfast-run/holdfast/internal/sqlitestore"
 )
@@ -33,7 +34,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	s, err := server.Start(t.Context(), server.Config{StoreDir: t.TempDir()})
+	s, err := server.Start(t.Context(), server.Config{SyncInterval: servertest.SyncInterval, StoreDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

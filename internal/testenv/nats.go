@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
+	"github.com/holdfast-run/holdfast/internal/natsbus/server/servertest"
 )
 
 // NATS starts an embedded server with JetStream on a free loopback port and a
@@ -18,9 +19,10 @@ import (
 func NATS(t testing.TB) *server.Server {
 	t.Helper()
 	s, err := server.Start(t.Context(), server.Config{
-		Name:     "test",
-		StoreDir: filepath.Join(t.TempDir(), "nats"),
-		Listen:   "127.0.0.1:0",
+		SyncInterval: servertest.SyncInterval,
+		Name:         "test",
+		StoreDir:     filepath.Join(t.TempDir(), "nats"),
+		Listen:       "127.0.0.1:0",
 	})
 	if err != nil {
 		t.Fatalf("testenv: %v", err)
