@@ -44,6 +44,8 @@ type protected struct {
 	all bool
 	// deny makes the authorization server say no.
 	deny bool
+	// odd answers requests for a path instead of the usual. It is set before use.
+	odd map[string]func(w http.ResponseWriter, r *http.Request, usual http.HandlerFunc)
 
 	mu       sync.Mutex
 	tokens   int // requests at the token endpoint
@@ -51,13 +53,15 @@ type protected struct {
 	verifier map[string]string // code: challenge
 	secrets  []string          // verifiers that were sent
 	revoked  []string
+	// refreshed are the refresh tokens that were used: each may be, once.
+	refreshed map[string]bool
 	// revocation is the status of the revocation endpoint; 0 is 200.
 	revocation int
 }
 
 func newProtected(t *testing.T, all bool) *protected {
 	t.Helper()
-	p := &protected{all: all, verifier: map[string]string{}}
+	p := &protected{all: all, verifier: map[string]string{}, refreshed: map[string]bool{}}
 	s := server.NewMCPServer("protected", "1")
 	s.AddTool(mcp.NewTool("pay", mcp.WithString("to")), func(_ context.Context, r mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		p.mu.Lock()
@@ -133,18 +137,32 @@ func newProtected(t *testing.T, all bool) *protected {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.tokens++
-		verifier := r.FormValue("code_verifier")
-		p.secrets = append(p.secrets, verifier)
-		sum := sha256.Sum256([]byte(verifier))
-		if p.verifier[r.FormValue("code")] != base64.RawURLEncoding.EncodeToString(sum[:]) {
-			t.Errorf("the verifier does not fit the challenge of %s", r.FormValue("code"))
+		if r.FormValue("grant_type") == "refresh_token" {
+			if used := r.FormValue("refresh_token"); p.refreshed[used] {
+				t.Errorf("%s was used twice", used)
+			} else {
+				p.refreshed[used] = true
+			}
+		} else {
+			verifier := r.FormValue("code_verifier")
+			p.secrets = append(p.secrets, verifier)
+			sum := sha256.Sum256([]byte(verifier))
+			if p.verifier[r.FormValue("code")] != base64.RawURLEncoding.EncodeToString(sum[:]) {
+				t.Errorf("the verifier does not fit the challenge of %s", r.FormValue("code"))
+			}
 		}
 		write(w, map[string]any{
 			"access_token": fmt.Sprintf("%s%d", canaryAccess, p.tokens), "refresh_token": fmt.Sprintf("%s%d", canaryRefresh, p.tokens),
 			"token_type": "Bearer", "expires_in": 3600,
 		})
 	})
-	p.Server = httptest.NewServer(mux)
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := p.odd[r.URL.Path]; h != nil {
+			h(w, r, mux.ServeHTTP)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
 	t.Cleanup(p.Close)
 	return p
 }
