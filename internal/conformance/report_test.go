@@ -134,4 +134,8 @@ without changing a default.
 
 Left out are the suite's scenarios of the skills extension (SEP-2640), which is no part of Holdfast.
 
+Beside the suite, the same package runs the product with real counterparts: the official TypeScript SDK's example server with its example authorization server,
+lenient and strict about resource indicators; oidc-provider with tokens of 30 s, rotation and step-up; and, with ` + "`make conformance`" + `, Ory Fosite as a server of
+2025-03-26 without any metadata. Sixty odd and hostile servers are a table in ` + "`internal/app/oauth_odd_test.go`" + `.
+
 `
