@@ -22,9 +22,9 @@ func Fosite(t testing.TB) (address string) {
 	if !ok || !filepath.IsAbs(here) {
 		here = "" // built with -trimpath: the test runs in the folder of its package
 	}
-	dir := filepath.Join(filepath.Dir(here), "fosite")
+	dir := filepath.Join(filepath.Dir(here), "testdata", "fosite")
 	if here == "" {
-		dir = filepath.Join("..", "oauth", "oauthtest", "fosite")
+		dir = filepath.Join("..", "oauth", "oauthtest", "testdata", "fosite")
 	}
 	bin := filepath.Join(t.TempDir(), "fosite")
 	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", bin, ".")

@@ -1,4 +1,4 @@
-module github.com/holdfast-run/holdfast/internal/oauth/oauthtest/fosite
+module github.com/holdfast-run/holdfast/internal/oauth/oauthtest/testdata/fosite
 
 go 1.26
 
