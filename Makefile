@@ -102,6 +102,10 @@ chaos: ## Kill and freeze real processes under load for minutes
 	$(if $(call tagged,chaos),,$(error no test has the build tag chaos))
 	go test -tags chaos -count 1 -timeout 60m -v -run '^TestChaos' $(call tagged,chaos)
 
+.PHONY: readers
+readers: ## Cut 10,000 connections of readers, and hold on to 1,000 that do not read
+	go test -tags chaos -count 1 -timeout 30m -v -run '^TestChaos(Disconnects|SlowReaders)$$' ./internal/e2e
+
 .PHONY: sim
 sim: ## Run the long simulation
 	$(if $(call tagged,sim),,$(error no test has the build tag sim))

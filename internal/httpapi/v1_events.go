@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -195,7 +196,11 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if err != nil && ctx.Err() == nil {
-		a.logError(ctx, "a stream broke off", err)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			a.logger.InfoContext(ctx, "cut a client that does not take its stream", "session", ref.String())
+		} else {
+			a.logError(ctx, "a stream broke off", err)
+		}
 		// The client must not take this for the end of the log.
 		panic(http.ErrAbortHandler)
 	}
