@@ -224,7 +224,7 @@ func TestLateCreate(t *testing.T) {
 		w.pass("w1", "a")
 		return store()
 	})
-	if err := events.Create(w.ctx, w.bus, w.away, w.ref, &holdfast.SessionCreatedEvent{Title: "late"}); !errors.Is(err, events.ErrConflict) {
+	if _, err := events.Create(w.ctx, w.bus, w.away, w.ref, &holdfast.SessionCreatedEvent{Title: "late"}); !errors.Is(err, events.ErrConflict) {
 		t.Fatalf("Create: %v, want ErrConflict", err)
 	}
 	w.goOn("a")

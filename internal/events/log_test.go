@@ -144,7 +144,7 @@ func (a *away) Read(ctx context.Context, s holdfast.SessionRef, after uint64, li
 
 func (w *world) create() {
 	w.t.Helper()
-	if err := events.Create(w.ctx, w.bus, w.away, w.ref, &holdfast.SessionCreatedEvent{Title: "test"}); err != nil {
+	if _, err := events.Create(w.ctx, w.bus, w.away, w.ref, &holdfast.SessionCreatedEvent{Title: "test"}); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -73,7 +73,7 @@ func TestLeaderLost(t *testing.T) {
 func talk(ctx context.Context, bus events.Bus, store events.HeadReader, ref holdfast.SessionRef, before, after int, warm func(), goOn <-chan struct{}) (n int, err error) {
 	warm = sync.OnceFunc(warm)
 	defer warm()
-	if err := events.Create(ctx, bus, store, ref, &holdfast.SessionCreatedEvent{}); err != nil {
+	if _, err := events.Create(ctx, bus, store, ref, &holdfast.SessionCreatedEvent{}); err != nil {
 		return 0, err
 	}
 	tail, err := events.ReadTail(ctx, bus, store, ref)

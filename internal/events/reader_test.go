@@ -180,7 +180,7 @@ func TestReaderForks(t *testing.T) {
 	grandchild := holdfast.SessionRef{Tenant: parent.Tenant, Session: "grand-" + child.Session}
 	fork := func(from, to holdfast.SessionRef, seq uint64) {
 		t.Helper()
-		if err := events.Create(w.ctx, w.bus, w.away, to, &holdfast.SessionCreatedEvent{ForkOf: from.Session, ForkSeq: seq}); err != nil {
+		if _, err := events.Create(w.ctx, w.bus, w.away, to, &holdfast.SessionCreatedEvent{ForkOf: from.Session, ForkSeq: seq}); err != nil {
 			t.Fatal(err)
 		}
 	}

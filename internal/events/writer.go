@@ -88,17 +88,15 @@ type place struct {
 	prev uint64 // pos, or 0 if the frame at pos is not known to be in the log
 }
 
-// Create writes the first frame of a session. It returns ErrConflict if the
-// session exists already.
-func Create(ctx context.Context, bus Bus, store HeadReader, ref holdfast.SessionRef, ev *holdfast.SessionCreatedEvent) error {
-	_, err := create(ctx, bus, store, ref, ev, 0, false)
-	return err
+// Create writes the first frame of a session and returns its envelope. It returns
+// ErrConflict if the session exists already.
+func Create(ctx context.Context, bus Bus, store HeadReader, ref holdfast.SessionRef, ev *holdfast.SessionCreatedEvent) (Envelope, error) {
+	return create(ctx, bus, store, ref, ev, 0, false)
 }
 
 // CreateNew is [Create] for an id that the caller has just made with
 // [holdfast.NewID] and told nobody: whatever the store may come to have of it is
-// this very frame, so that it is not asked to confirm. It returns the envelope of
-// the session's first event.
+// this very frame, so that it is not asked to confirm.
 func CreateNew(ctx context.Context, bus Bus, store HeadReader, ref holdfast.SessionRef, ev *holdfast.SessionCreatedEvent) (Envelope, error) {
 	return create(ctx, bus, store, ref, ev, 0, true)
 }

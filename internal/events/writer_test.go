@@ -260,7 +260,8 @@ func TestCreateTwice(t *testing.T) {
 	w := newWorld(t)
 	w.create()
 	again := func() error {
-		return events.Create(w.ctx, w.bus, w.away, w.ref, &holdfast.SessionCreatedEvent{Title: "again"})
+		_, err := events.Create(w.ctx, w.bus, w.away, w.ref, &holdfast.SessionCreatedEvent{Title: "again"})
+		return err
 	}
 	if err := again(); !errors.Is(err, events.ErrConflict) {
 		t.Fatalf("the second Create: %v, want ErrConflict", err)

@@ -60,7 +60,7 @@ func benchFanOut(b *testing.B, readers int) {
 	defer api.Close()
 
 	ref := holdfast.SessionRef{Tenant: "default", Session: holdfast.NewID()}
-	if err := events.Create(b.Context(), bus, store, ref, &holdfast.SessionCreatedEvent{}); err != nil {
+	if _, err := events.Create(b.Context(), bus, store, ref, &holdfast.SessionCreatedEvent{}); err != nil {
 		b.Fatal(err)
 	}
 	tail, err := events.ReadTail(b.Context(), bus, store, ref)

@@ -73,7 +73,7 @@ func (a *API) create(ctx context.Context, ref holdfast.SessionRef, made bool, ev
 	case made:
 		first, err = events.CreateNew(cctx, a.cfg.Bus, a.cfg.Store, ref, ev)
 	default:
-		err = events.Create(cctx, a.cfg.Bus, a.cfg.Store, ref, ev)
+		first, err = events.Create(cctx, a.cfg.Bus, a.cfg.Store, ref, ev)
 	}
 	if err != nil {
 		if errors.Is(err, events.ErrConflict) {
@@ -82,8 +82,8 @@ func (a *API) create(ctx context.Context, ref holdfast.SessionRef, made bool, ev
 		return nil, unavailable(fmt.Errorf("create %s: %w", ref, err))
 	}
 	var v *View
-	if made && ev.ForkOf == "" {
-		v = NewView(ref) // nobody else knows of it: this is its whole log
+	if ev.ForkOf == "" {
+		v = NewView(ref) // as it was created, whatever others do to it by now
 		err = v.Apply(&first)
 	} else {
 		v, err = a.view(cctx, ref, 0)

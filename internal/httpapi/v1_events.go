@@ -195,8 +195,9 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 			err = out.flush()
 		}
 	}
-	if err != nil && ctx.Err() == nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+	slow := errors.Is(err, os.ErrDeadlineExceeded) // a failed write also ends ctx
+	if slow || err != nil && ctx.Err() == nil {
+		if slow {
 			a.logger.InfoContext(ctx, "cut a client that does not take its stream", "session", ref.String())
 		} else {
 			a.logError(ctx, "a stream broke off", err)

@@ -147,7 +147,7 @@ type session struct {
 func newSession(t testing.TB, b *bench) *session {
 	t.Helper()
 	s := &session{ref: eventstest.NewRef()}
-	if err := events.Create(t.Context(), b.bus, b.store, s.ref, &holdfast.SessionCreatedEvent{Title: "test"}); err != nil {
+	if _, err := events.Create(t.Context(), b.bus, b.store, s.ref, &holdfast.SessionCreatedEvent{Title: "test"}); err != nil {
 		t.Fatal(err)
 	}
 	s.claim(t, b, "w1")

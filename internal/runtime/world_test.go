@@ -188,7 +188,7 @@ func (w *world) start(frames int, before bool) (dead <-chan struct{}, stop func(
 
 func (w *world) create(ref holdfast.SessionRef, ev *holdfast.SessionCreatedEvent) {
 	w.t.Helper()
-	if err := events.Create(w.t.Context(), w.bus, w.store, ref, ev); err != nil {
+	if _, err := events.Create(w.t.Context(), w.bus, w.store, ref, ev); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -66,7 +66,7 @@ func (w *World) client(ctx context.Context, ref holdfast.SessionRef) (sent []str
 	}
 	defer p.crash()
 	for {
-		err := events.Create(background, p.bus, w.store, ref, &holdfast.SessionCreatedEvent{Title: "sim"})
+		_, err := events.Create(background, p.bus, w.store, ref, &holdfast.SessionCreatedEvent{Title: "sim"})
 		if err == nil || errors.Is(err, events.ErrConflict) {
 			break
 		}

@@ -66,7 +66,7 @@ func (w *World) own(ctx context.Context, p *process, bus events.Bus, store event
 		return
 	}
 	if tail.Seq == 0 {
-		err := events.Create(ctx, bus, store, ref, &holdfast.SessionCreatedEvent{Title: ref.Session})
+		_, err := events.Create(ctx, bus, store, ref, &holdfast.SessionCreatedEvent{Title: ref.Session})
 		if err != nil && !errors.Is(err, events.ErrConflict) {
 			w.forgivable("create", err)
 			return
