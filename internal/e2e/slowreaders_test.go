@@ -50,6 +50,11 @@ func slowReaders(t *testing.T, readers, runs int, cut bool) {
 		}
 		return took
 	}
+	size := 0
+	for _, e := range rec.entries() {
+		size += len(e.Raw)
+	}
+	t.Logf("the log has %d events, %d bytes", len(rec.entries()), size)
 	alone := timed()
 
 	conns := make([]net.Conn, readers)

@@ -258,7 +258,7 @@ func (s *Starter) create(ctx context.Context, ref holdfast.SessionRef, sch *Sche
 		labels = map[string]string{}
 	}
 	labels[LabelSchedule], labels[LabelTime] = sch.ID, at.Format(time.RFC3339)
-	err := events.Create(ctx, s.cfg.Bus, s.cfg.Log, ref, &holdfast.SessionCreatedEvent{
+	_, err := events.Create(ctx, s.cfg.Bus, s.cfg.Log, ref, &holdfast.SessionCreatedEvent{
 		Agent: sch.Spec.Agent, Title: sch.Spec.Title, User: sch.Spec.User, ToolsApproved: sch.Spec.ToolsApproved, Metadata: labels, Command: command,
 	})
 	if err != nil && !errors.Is(err, events.ErrConflict) { // that one is ours: the id is derived
