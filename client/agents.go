@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
 )
 
 // modelTimeout is how long a request may take for which the server asks a model
@@ -247,5 +249,41 @@ func (c *Client) ResumeStartAuthorizationFlow(ctx context.Context, session strin
 // ResumeCodeReceived hands over the code and the state with which an
 // authorization server sent the user back.
 func (c *Client) ResumeCodeReceived(ctx context.Context, code, state string) error {
-	return c.do(ctx, "POST", path("api", "resumeCodeReceivedOauth"), nil, map[string]string{"code": code, "state": state}, nil)
+	return c.codeReceived(ctx, code, state, nil)
+}
+
+// codeReceived is ResumeCodeReceived with the issuer (RFC 9207), if there is one.
+func (c *Client) codeReceived(ctx context.Context, code, state string, issuer *string) error {
+	in := struct {
+		Code   string  `json:"code"`
+		State  string  `json:"state"`
+		Issuer *string `json:"iss,omitempty"`
+	}{code, state, issuer}
+	return c.do(ctx, "POST", path("api", "resumeCodeReceivedOauth"), nil, in, nil)
+}
+
+// stateOf returns the state of the authorization that begins at a URL of the
+// server, which sends a browser on to the authorization server.
+func (c *Client) stateOf(ctx context.Context, begin *url.URL) (string, error) {
+	if s := begin.Query().Get("state"); s != "" {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	req, err := c.request(ctx, http.MethodGet, begin.EscapedPath(), begin.Query(), nil)
+	if err != nil {
+		return "", err
+	}
+	stay := *c.http
+	stay.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := stay.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("find the state of the authorization: %w", &lostError{err})
+	}
+	defer resp.Body.Close() //nolint:errcheck // nothing was written
+	at, err := resp.Location()
+	if err != nil || at.Query().Get("state") == "" {
+		return "", holdfast.Errorf(holdfast.CodeConflict, "the authorization is no longer under way")
+	}
+	return at.Query().Get("state"), nil
 }

@@ -28,6 +28,9 @@ const (
 	attempts = 4
 	firstGap = 100 * time.Millisecond
 	maxGap   = 5 * time.Second
+	// maxAsked bounds the pause that a server asks for: what stands between us and
+	// it must not be able to stop a stream for a day.
+	maxAsked = time.Minute
 )
 
 // Client is a connection to a server. Make it with [New].
@@ -135,9 +138,7 @@ func (e *Error) Unwrap() error { return &holdfast.Error{Code: e.Code, Message: e
 // readError makes an error of an answer whose status is none of success.
 func readError(resp *http.Response) error {
 	e := &Error{Status: resp.StatusCode, Message: http.StatusText(resp.StatusCode), RequestID: resp.Header.Get("X-Request-Id")}
-	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
-		e.RetryAfter = time.Duration(s) * time.Second
-	}
+	e.RetryAfter = retryAfter(resp.Header)
 	var body struct {
 		ErrorResponse
 		Detail  string        `json:"detail"`
@@ -155,6 +156,24 @@ func readError(resp *http.Response) error {
 		}
 	}
 	return e
+}
+
+// retryAfter reads the header of that name: seconds or a date (RFC 9110, section
+// 10.2.3); 0 for none and for what is neither.
+func retryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	if s, err := strconv.ParseUint(v, 10, 31); err == nil {
+		return time.Duration(s) * time.Second
+	}
+	at, err := http.ParseTime(v)
+	if err != nil {
+		return 0
+	}
+	now := time.Now()
+	if d, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = d // the server's clock is what it reckons with
+	}
+	return max(0, at.Sub(now))
 }
 
 // path joins segments, each escaped.
@@ -218,7 +237,7 @@ func (c *Client) attempt(ctx context.Context, timeout time.Duration, attempts in
 	}
 	for attempt := 1; ; attempt++ {
 		err := c.once(ctx, method, path, query, body, key, out)
-		if err == nil || attempt == attempts || !temporary(err) || !wait(ctx, attempt, err) {
+		if err == nil || attempt == attempts || !temporary(err) || !again(ctx, attempt, err) {
 			if err != nil {
 				return fmt.Errorf("%s %s: %w", method, path, err)
 			}
@@ -295,21 +314,28 @@ func temporary(err error) bool {
 	return false
 }
 
-// wait pauses before attempt+1, longer each time and as long as the server asks
-// for. It returns false if ctx ends first.
-func wait(ctx context.Context, attempt int, err error) bool {
-	gap := min(firstGap<<min(attempt-1, 10), maxGap)
-	gap = gap/2 + rand.N(gap/2) // so that clients do not come back all at once
+// gap is the pause before attempt+1: longer each time, and as long as the server
+// asks for, but no longer than a minute.
+func gap(attempt int, err error) time.Duration {
+	d := min(firstGap<<min(attempt-1, 10), maxGap)
+	d = d/2 + rand.N(d/2) // so that clients do not come back all at once
 	var e *Error
 	if errors.As(err, &e) {
-		gap = max(gap, e.RetryAfter)
+		d = max(d, min(e.RetryAfter, maxAsked))
 	}
-	t := time.NewTimer(gap)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
+	return d
+}
+
+// wait pauses before attempt+1. It returns false if ctx ends first.
+func wait(ctx context.Context, attempt int, err error) bool {
+	return pause(ctx, gap(attempt, err)) == nil
+}
+
+// again is wait, but does not begin a pause that ctx would end.
+func again(ctx context.Context, attempt int, err error) bool {
+	d := gap(attempt, err)
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < d {
 		return false
-	case <-t.C:
-		return true
 	}
+	return pause(ctx, d) == nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync"
 
 	holdfast "github.com/holdfast-run/holdfast"
@@ -27,7 +28,7 @@ type RemoteRuntime struct {
 	known   bool                       // the session is on the server
 	agents  map[string]*holdfast.Agent // of the file, nil before they are asked for
 	root    string
-	state   string // of the authorization that is under way
+	begin   *url.URL // where the authorization begins that is under way
 	out     *outlet
 }
 
@@ -287,15 +288,15 @@ func (r *RemoteRuntime) ensure(ctx context.Context, s *holdfast.Session, file st
 	return id, nil
 }
 
-// noteAuthorization remembers the state that belongs to the code that will come.
+// noteAuthorization remembers where the authorization begins whose code will come.
 func (r *RemoteRuntime) noteAuthorization(ev *holdfast.AuthorizationRequiredEvent) {
 	u, err := url.Parse(ev.AuthorizationURL)
-	if err != nil || u.Query().Get("state") == "" {
+	if err != nil || ev.AuthorizationURL == "" {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state = u.Query().Get("state")
+	r.begin = u
 }
 
 // refresh brings what the caller holds up to date.
@@ -361,16 +362,34 @@ func (r *RemoteRuntime) ResumeStartAuthorizationFlow(ctx context.Context, confir
 	}
 }
 
-// ResumeCodeReceived implements [Runtime]. The state that goes with the code is
-// that of the authorization URL which the stream gave out last.
+// ResumeCodeReceived implements [Runtime]. code may also be the whole address to
+// which the authorization server sent the browser: it names the issuer too, which
+// some servers insist on. A code alone belongs to the authorization whose URL the
+// stream gave out last.
 func (r *RemoteRuntime) ResumeCodeReceived(ctx context.Context, code string) error {
+	if _, query, found := strings.Cut(code, "?"); found {
+		q, err := url.ParseQuery(query)
+		if err != nil || q.Get("code") == "" || q.Get("state") == "" {
+			return holdfast.Errorf(holdfast.CodeInvalid, "the address has no code and state")
+		}
+		var issuer *string
+		if q.Has("iss") {
+			v := q.Get("iss")
+			issuer = &v
+		}
+		return r.client.codeReceived(ctx, q.Get("code"), q.Get("state"), issuer)
+	}
 	r.mu.Lock()
-	state := r.state
+	begin := r.begin
 	r.mu.Unlock()
-	if state == "" {
+	if begin == nil {
 		return holdfast.Errorf(holdfast.CodeConflict, "no authorization is under way")
 	}
-	return r.client.ResumeCodeReceived(ctx, code, state)
+	state, err := r.client.stateOf(ctx, begin)
+	if err != nil {
+		return err
+	}
+	return r.client.codeReceived(ctx, code, state, nil)
 }
 
 // Summarize implements [Runtime]. It returns when the summary is stored; what is

@@ -114,8 +114,9 @@ func (c *Client) GetToolOutput(ctx context.Context, session, call string) (strin
 // nil) or something final happens. If live is false it ends with the event that
 // is the newest one.
 func (c *Client) follow(ctx context.Context, session string, after uint64, live bool, fn func(Entry) bool) error {
-	at, lost := after, false
+	at, lost, been := after, false, false
 	up := func() {
+		been = true
 		if lost {
 			lost = false
 			c.notice(Connection{Session: session, Up: true})
@@ -123,22 +124,24 @@ func (c *Client) follow(ctx context.Context, session string, after uint64, live 
 	}
 	for attempt := 1; ; attempt++ {
 		before := at
-		stop, err := c.connection(ctx, session, live, &at, up, fn)
+		head, stop, err := c.connection(ctx, session, live, &at, up, fn)
 		if stop {
 			return nil
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err != nil && !temporary(err) {
+		// A proxy whose server is being replaced may answer with a page of its own.
+		if err != nil && !temporary(err) && (!been || !errors.Is(err, errNoStream)) {
 			return fmt.Errorf("events of session %s: %w", session, err)
 		}
-		if !live && err == nil {
-			if at == before {
+		if !live && err == nil && at >= head {
+			if head > 0 || at == before {
 				return nil
 			}
-			// Whether this was the end or a connection that something between us and the
-			// server closed is not known before there is nothing more.
+			// A server that does not say where the session stands: whether this was the
+			// end, or a connection that something between us closed, is not known before
+			// there is nothing more.
 			attempt = 0
 			continue
 		}
@@ -155,11 +158,15 @@ func (c *Client) follow(ctx context.Context, session string, after uint64, live 
 	}
 }
 
-var errSilent = errors.New("the server has been silent for too long")
+var (
+	errSilent   = errors.New("the server has been silent for too long")
+	errNoStream = errors.New("not an event stream")
+)
 
-// connection reads one connection's worth of events. nil means that the server
-// ended the stream.
-func (c *Client) connection(ctx context.Context, session string, live bool, at *uint64, up func(), fn func(Entry) bool) (stop bool, err error) {
+// connection reads one connection's worth of events. err nil means that the
+// server ended the stream. head is the newest event of the session when the
+// connection was made, 0 if the server does not say.
+func (c *Client) connection(ctx context.Context, session string, live bool, at *uint64, up func(), fn func(Entry) bool) (head uint64, stop bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	idle := time.AfterFunc(c.idle, func() { cancel(errSilent) })
@@ -171,53 +178,58 @@ func (c *Client) connection(ctx context.Context, session string, live bool, at *
 	}
 	req, err := c.request(ctx, http.MethodGet, path("v1", "sessions", session, "events"), query, nil)
 	if err != nil {
-		return false, err
+		return head, false, err
 	}
 	req.Header.Set("Accept", "text/event-stream")
 	req.Header.Set("Last-Event-ID", strconv.FormatUint(*at, 10))
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return false, c.lost(ctx, err)
+		return head, false, c.lost(ctx, err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // nothing was written
 	if resp.StatusCode != http.StatusOK {
-		return false, readError(resp)
+		return head, false, readError(resp)
 	}
 	if ct := resp.Header.Get("Content-Type"); !strings.HasPrefix(ct, "text/event-stream") {
-		return false, fmt.Errorf("the server answers %q and not an event stream", ct)
+		return head, false, fmt.Errorf("the server answers %q: %w", ct, errNoStream)
+	}
+	if v := resp.Header.Get("Holdfast-Seq"); v != "" {
+		if head, err = strconv.ParseUint(v, 10, 64); err != nil {
+			return 0, false, fmt.Errorf("the server says that the session is at %q: %w", v, err)
+		}
 	}
 	up()
 	r := newSSEReader(resp.Body)
 	for {
 		_, data, err := r.next(func() { idle.Reset(c.idle) })
 		if errors.Is(err, io.EOF) {
-			return false, nil
+			return head, false, nil
 		}
 		if errors.Is(err, errFormat) {
-			return false, err
+			return head, false, err
 		}
 		if err != nil {
-			return false, c.lost(ctx, err)
+			return head, false, c.lost(ctx, err)
 		}
 		if r.name != "" && r.name != "message" {
 			continue // no event of the log: the server says something about the stream
 		}
 		e, err := decodeEntry(data)
 		if err != nil {
-			return false, err
+			return head, false, err
 		}
 		switch {
 		case e.Seq <= *at:
 			continue
 		case e.Seq != *at+1:
-			return false, fmt.Errorf("the server left out events: %d comes after %d", e.Seq, *at)
+			return head, false, fmt.Errorf("the server left out events: %d comes after %d", e.Seq, *at)
 		}
 		*at = e.Seq
 		if !fn(e) {
-			return true, nil
+			return head, true, nil
 		}
 		if e.Event.EventType() == holdfast.TypeSessionDeleted {
-			return true, nil // nothing comes any more
+			return head, true, nil // nothing comes any more
 		}
 		idle.Reset(c.idle) // what the caller did took its time
 	}

@@ -46,6 +46,8 @@ type protected struct {
 	deny bool
 	// odd answers requests for a path instead of the usual. It is set before use.
 	odd map[string]func(w http.ResponseWriter, r *http.Request, usual http.HandlerFunc)
+	// silent says that the authorization server does not name itself in its answers.
+	silent bool
 
 	mu       sync.Mutex
 	tokens   int // requests at the token endpoint
@@ -97,7 +99,7 @@ func newProtected(t *testing.T, all bool) *protected {
 		write(w, map[string]any{
 			"issuer": p.URL, "authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token",
 			"registration_endpoint": p.URL + "/register", "revocation_endpoint": p.URL + "/revoke", "code_challenge_methods_supported": []string{"S256"},
-			"response_types_supported": []string{"code"}, "token_endpoint_auth_methods_supported": []string{"none"}, "authorization_response_iss_parameter_supported": true,
+			"response_types_supported": []string{"code"}, "token_endpoint_auth_methods_supported": []string{"none"}, "authorization_response_iss_parameter_supported": !p.silent,
 		})
 	})
 	mux.HandleFunc("/revoke", func(w http.ResponseWriter, r *http.Request) {
@@ -125,7 +127,10 @@ func newProtected(t *testing.T, all bool) *protected {
 		p.verifier[code] = q.Get("code_challenge")
 		deny := p.deny
 		p.mu.Unlock()
-		out := url.Values{"state": {q.Get("state")}, "iss": {p.URL}}
+		out := url.Values{"state": {q.Get("state")}}
+		if !p.silent {
+			out.Set("iss", p.URL)
+		}
 		if deny {
 			out.Set("error", "access_denied")
 		} else {
