@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/client"
@@ -39,15 +40,22 @@ func TestCopies(t *testing.T) {
 	if err != nil || nerr != nil || len(then.Messages) != 0 || len(now.Messages) == 0 {
 		t.Errorf("at its beginning %+v, %v; the copy %+v, %v", then, err, now, nerr)
 	}
-	all, err := c.GetSessions(t.Context())
-	found := 0
-	for _, s := range all {
-		if strings.HasPrefix(s.ID, doc.ID) {
-			found++
+	// The list is of what is stored in the archive, which follows the log.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for found := 0; found != 2; <-tick.C {
+		all, err := c.GetSessions(ctx)
+		if err != nil {
+			t.Fatalf("%d of 2 sessions in the list, %v", found, err)
 		}
-	}
-	if err != nil || found != 2 {
-		t.Errorf("%d of 2 sessions in the list of %d, %v", found, len(all), err)
+		found = 0
+		for _, s := range all {
+			if strings.HasPrefix(s.ID, doc.ID) {
+				found++
+			}
+		}
 	}
 }
 

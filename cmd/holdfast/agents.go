@@ -124,8 +124,10 @@ func agentPut() *cobra.Command {
 
 func agentRemove() *cobra.Command {
 	var t target
+	var asJSON bool
 	c := &cobra.Command{Use: "rm NAME", Short: "Delete an agent file of the server", Args: exactArgs(1)}
 	t.flags(c)
+	jsonFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		cl, err := t.client()
 		if err != nil {
@@ -133,6 +135,9 @@ func agentRemove() *cobra.Command {
 		}
 		if err := cl.DeleteAgent(c.Context(), args[0]); err != nil {
 			return err
+		}
+		if asJSON {
+			return printJSON(c, map[string]any{"deleted": args})
 		}
 		fmt.Fprintln(c.ErrOrStderr(), "deleted", args[0])
 		return nil

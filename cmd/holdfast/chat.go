@@ -70,10 +70,12 @@ run. /help lists the commands and keys.`,
 			if ch.client, err = sc.client(client.WithConnectionNotice(ch.connection)); err != nil {
 				return err
 			}
-			ch.where, ch.kept = sc.shown(), true
+			ch.where, ch.back = sc.shown(), "holdfast chat"+t.again()
 			return ch.onTerminal(c.Context(), in)
 		}
-		ch.kept = data != ""
+		if data != "" {
+			ch.back = strings.Join(append([]string{"holdfast chat"}, args...), " ") + " --data " + data
+		}
 		return embedded(c.Context(), "holdfast-chat", ch.agent, data, func(name, addr string) error {
 			ch.agent, ch.where = name, "in this process"
 			if ch.client, err = client.New("http://"+addr, client.WithConnectionNotice(ch.connection)); err != nil {
@@ -149,8 +151,8 @@ func (ch *chat) onTerminal(ctx context.Context, in *os.File) error {
 	defer func() {
 		_, _ = io.WriteString(ch.out, "\x1b[?2004l")
 		_ = term.Restore(int(in.Fd()), before)
-		if ch.kept && ch.session != "" {
-			fmt.Fprintln(ch.out, ch.style.dim("to go on: holdfast chat --session "+ch.session))
+		if ch.back != "" && ch.session != "" {
+			fmt.Fprintln(ch.out, ch.style.dim("to go on: "+ch.back+" --session "+ch.session))
 		}
 	}()
 	keys := make(chan []byte)

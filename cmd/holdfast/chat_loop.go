@@ -22,7 +22,7 @@ type chat struct {
 	style     style
 	size      func() (columns, rows int)
 	where     string // the server, for people
-	kept      bool   // the session outlives the chat
+	back      string // the command that goes on with it, but for the session; "" if nothing outlives the chat
 	session   string
 	agent     string // agent file
 	agentName string

@@ -32,8 +32,9 @@ func exportCommand() *cobra.Command {
 			_, err := cl.Export(c.Context(), id, c.OutOrStdout())
 			return err
 		}
-		done := progress(c.ErrOrStderr(), "exporting")
-		n, err := intoFile(file, func(w io.Writer) (int64, error) { return cl.Export(c.Context(), id, w) })
+		var far counter
+		done := progressOf(c.ErrOrStderr(), "exporting", far.far)
+		n, err := intoFile(file, func(w io.Writer) (int64, error) { return cl.Export(c.Context(), id, io.MultiWriter(w, &far)) })
 		done()
 		if err != nil {
 			return err
@@ -77,6 +78,7 @@ func importCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		var far counter
 		in := c.InOrStdin()
 		if args[0] != "-" {
 			f, err := os.Open(args[0])
@@ -85,9 +87,12 @@ func importCommand() *cobra.Command {
 			}
 			defer f.Close()
 			in = f
+			if info, err := f.Stat(); err == nil {
+				far.whole = info.Size()
+			}
 		}
-		done := progress(c.ErrOrStderr(), "importing")
-		made, err := cl.Import(c.Context(), id, in)
+		done := progressOf(c.ErrOrStderr(), "importing", far.far)
+		made, err := cl.Import(c.Context(), id, io.TeeReader(in, &far))
 		done()
 		if err != nil {
 			return err

@@ -102,7 +102,7 @@ func rootCommand() *cobra.Command {
 		}
 	}
 	group("use", chatCommand(), runCommand(), devCommand(), agentCommand())
-	group("sessions", sessionsCommand(), tailCommand(), replayCommand(), forkCommand(), exportCommand(), importCommand(), approveCommand(), rejectCommand(), cancelCommand(), usageCommand())
+	group("sessions", sessionsCommand(), tailCommand(), replayCommand(), forkCommand(), exportCommand(), importCommand(), approveCommand(), rejectCommand(), cancelCommand(), schedulesCommand(), usageCommand())
 	group("operate", contextCommand(), verifyCommand(), migrateCommand(), vaultCommand(), healthcheckCommand(), versionCommand())
 	return root
 }
@@ -113,7 +113,7 @@ func explain(err error) (exit int, explained error) {
 	if e := (*exitError)(nil); errors.As(err, &e) {
 		return e.code, err
 	}
-	if strings.HasPrefix(err.Error(), "if any flags in the group") || strings.HasPrefix(err.Error(), "requires at least") {
+	if strings.HasPrefix(err.Error(), "if any flags in the group") || strings.HasPrefix(err.Error(), "requires at least") || strings.HasPrefix(err.Error(), "at least one of the flags in the group") {
 		return exitUsage, err // cobra has no type for them
 	}
 	var failed *url.Error

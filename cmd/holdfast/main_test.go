@@ -23,6 +23,9 @@ import (
 var serverURL string
 
 func TestMain(m *testing.M) {
+	if code, ok := asCommand(); ok {
+		os.Exit(code)
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "holdfast-cli-test-")
 		if err != nil {
@@ -296,6 +299,15 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
+// shellWords splits a command line; words with spaces are in double quotes.
+func shellWords(line string) []string {
+	words := regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(line, -1)
+	for i, w := range words {
+		words[i] = strings.Trim(w, `"`)
+	}
+	return words
+}
+
 var wildcard = regexp.MustCompile(`…`)
 
 // TestDocumentedCommands runs the commands of docs/cli.md in order: what is under a
@@ -314,7 +326,7 @@ func TestDocumentedCommands(t *testing.T) {
 	for _, block := range regexp.MustCompile("(?s)```console\n(.*?)```").FindAllStringSubmatch(string(page), -1) {
 		for _, part := range strings.Split("\n"+block[1], "\n$ ")[1:] {
 			command, want, _ := strings.Cut(part, "\n")
-			words := strings.Fields(command)
+			words := shellWords(command)
 			if words[0] != "holdfast" {
 				t.Errorf("%s: not a command of ours", command)
 				continue

@@ -14,7 +14,8 @@ import (
 )
 
 func migrateCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the schema of the database up to date",
 		Long: `Bring the schema of the Postgres database in HOLDFAST_DATABASE_URL up to date. It
@@ -31,14 +32,20 @@ may run beside programs of the version before: schemas only grow.`,
 			if err := app.Migrate(c.Context(), cfg); err != nil {
 				return err
 			}
+			if asJSON {
+				return printJSON(c, map[string]any{"up_to_date": true})
+			}
 			_, err = fmt.Fprintln(c.OutOrStdout(), "the schema is up to date")
 			return err
 		},
 	}
+	jsonFlag(c, &asJSON)
+	return c
 }
 
 func healthcheckCommand() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use: "healthcheck URL", Short: "Exit with 0 if the URL answers with a 2xx status", Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			req, err := http.NewRequestWithContext(c.Context(), http.MethodGet, args[0], nil)
@@ -51,12 +58,20 @@ func healthcheckCommand() *cobra.Command {
 				return err
 			}
 			defer resp.Body.Close()
-			if resp.StatusCode/100 != 2 {
+			ok := resp.StatusCode/100 == 2
+			if asJSON {
+				if err := printJSON(c, map[string]any{"ok": ok, "status": resp.StatusCode}); err != nil {
+					return err
+				}
+			}
+			if !ok {
 				return fmt.Errorf("%s answers %s", args[0], resp.Status)
 			}
 			return nil
 		},
 	}
+	jsonFlag(c, &asJSON)
+	return c
 }
 
 func verifyCommand() *cobra.Command {

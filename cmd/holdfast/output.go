@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -187,6 +188,11 @@ func ago(t time.Time) string {
 // progress tells a person at a terminal that something takes its time, with the
 // seconds so far. What it returns ends it.
 func progress(w io.Writer, what string) func() {
+	return progressOf(w, what, func() string { return "" })
+}
+
+// progressOf is progress that also says how far it is.
+func progressOf(w io.Writer, what string, far func() string) func() {
 	if !terminal(w) {
 		return func() {}
 	}
@@ -203,7 +209,7 @@ func progress(w io.Writer, what string) func() {
 				fmt.Fprint(w, "\r\x1b[K")
 				return
 			case <-tick.C:
-				fmt.Fprintf(w, "\r\x1b[K%s … %ds", what, int(time.Since(began).Seconds()))
+				fmt.Fprintf(w, "\r\x1b[K%s … %s%ds", what, far(), int(time.Since(began).Seconds()))
 			}
 		}
 	}()
@@ -211,4 +217,35 @@ func progress(w io.Writer, what string) func() {
 		close(quit)
 		<-ended
 	}
+}
+
+// counter counts what passes through it, for a person who waits.
+type counter struct {
+	n     atomic.Int64
+	whole int64 // 0 if that is not known
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	c.n.Add(int64(len(b)))
+	return len(b), nil
+}
+
+// far says how far it is.
+func (c *counter) far() string {
+	n := c.n.Load()
+	if c.whole > 0 {
+		return fmt.Sprintf("%d %% of %s, ", min(100, 100*n/c.whole), size(c.whole))
+	}
+	return size(n) + ", "
+}
+
+// size is a number of bytes for people.
+func size(n int64) string {
+	switch {
+	case n < 10_000:
+		return fmt.Sprintf("%d bytes", n)
+	case n < 10_000_000:
+		return fmt.Sprintf("%d KB", n/1000)
+	}
+	return fmt.Sprintf("%d MB", n/1_000_000)
 }

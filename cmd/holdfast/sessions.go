@@ -155,6 +155,9 @@ func showDocument(c *cobra.Command, d *client.Document) {
 			fmt.Fprintln(w, st.dim("  → "+clean(tc.Function.Name)+" "+clean(compact(tc.Function.Arguments))))
 		}
 	}
+	for _, q := range d.Questions {
+		fmt.Fprintf(w, "\n%s %s\n  holdfast chat --session %s\n", st.yellow("asks you:"), oneLine(q.Message, 300), d.ID)
+	}
 	for _, p := range d.Pending {
 		fmt.Fprintf(w, "\n%s %s %s\n  holdfast approve %s %s\n", st.yellow("waits for you:"), clean(p.ToolCall.Function.Name),
 			clean(compact(p.ToolCall.Function.Arguments)), d.ID, p.ToolCall.ID)

@@ -168,6 +168,18 @@ func (t *target) server() (sc serverContext, named bool, err error) {
 	return sc, true, nil
 }
 
+// again is what a command line needs to mean the same server once more, without a
+// key: "" where it is meant anyway.
+func (t *target) again() string {
+	switch {
+	case t.remote != "":
+		return " --remote " + serverContext{URL: t.remote}.shown()
+	case t.context != "":
+		return " --context " + t.context
+	}
+	return ""
+}
+
 // client returns a client of the server that is meant.
 func (t *target) client(opts ...client.Option) (*client.Client, error) {
 	sc, _, err := t.server()
@@ -212,14 +224,17 @@ func session(ctx context.Context, c *client.Client, arg string) (string, error) 
 
 // sessionIDs completes ids of sessions, their titles beside them.
 func (t *target) sessionIDs(c *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
+	if len(args) > 0 && !strings.HasSuffix(c.Use, "…") {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	cl, err := t.client(client.WithTimeout(completionTimeout))
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	out := []string{"@last\tthe newest session"}
+	var out []string
+	if len(args) == 0 {
+		out = append(out, "@last\tthe newest session")
+	}
 	for s, err := range cl.Sessions(c.Context(), 100) {
 		if err != nil || len(out) > 100 {
 			break
@@ -239,12 +254,14 @@ func contextCommand() *cobra.Command {
 
 func contextAdd() *cobra.Command {
 	var key, keyFile string
+	var asJSON bool
 	c := &cobra.Command{
 		Use: "add NAME URL", Short: "Remember a server; the first one is used from then on", Args: exactArgs(2),
 		Long: `Remember a server under a name. The key, if it needs one, is read from a file or,
 with --key-file -, from standard input: on the command line others would see it.
 The contexts are in a file that only you can read.`,
 	}
+	jsonFlag(c, &asJSON)
 	c.Flags().StringVar(&keyFile, "key-file", "", "file with the API key, - for standard input")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if keyFile != "" {
@@ -278,6 +295,9 @@ The contexts are in a file that only you can read.`,
 		if err := f.write(); err != nil {
 			return err
 		}
+		if asJSON {
+			return printJSON(c, f.row(sc))
+		}
 		fmt.Fprintf(c.ErrOrStderr(), "context %s is %s; in use: %s\n", sc.Name, sc.shown(), f.Current)
 		return nil
 	}
@@ -285,7 +305,8 @@ The contexts are in a file that only you can read.`,
 }
 
 func contextUse() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use: "use NAME", Short: "Use a server from now on", Args: exactArgs(1),
 		ValidArgsFunction: completeContexts,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -301,10 +322,27 @@ func contextUse() *cobra.Command {
 			if err := f.write(); err != nil {
 				return err
 			}
+			if asJSON {
+				return printJSON(c, f.row(sc))
+			}
 			fmt.Fprintf(c.ErrOrStderr(), "in use: %s, %s\n", sc.Name, sc.shown())
 			return nil
 		},
 	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+// contextRow is a context as programs see it: without its key.
+type contextRow struct {
+	Name    string `json:"name"`
+	URL     string `json:"url"`
+	HasKey  bool   `json:"has_key"`
+	Current bool   `json:"current"`
+}
+
+func (f contextFile) row(sc serverContext) contextRow {
+	return contextRow{sc.Name, sc.shown(), sc.Key != "", sc.Name == f.Current}
 }
 
 func contextList() *cobra.Command {
@@ -316,15 +354,9 @@ func contextList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		type row struct {
-			Name    string `json:"name"`
-			URL     string `json:"url"`
-			HasKey  bool   `json:"has_key"`
-			Current bool   `json:"current"`
-		}
-		rows := make([]row, len(f.Contexts))
+		rows := make([]contextRow, len(f.Contexts))
 		for i, sc := range f.Contexts {
-			rows[i] = row{sc.Name, sc.shown(), sc.Key != "", sc.Name == f.Current}
+			rows[i] = f.row(sc)
 		}
 		if asJSON {
 			return printJSON(c, rows)
@@ -350,7 +382,8 @@ func contextList() *cobra.Command {
 }
 
 func contextRemove() *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use: "rm NAME", Short: "Forget a server", Args: exactArgs(1),
 		ValidArgsFunction: completeContexts,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -366,9 +399,18 @@ func contextRemove() *cobra.Command {
 			if f.Current == args[0] {
 				f.Current = ""
 			}
-			return f.write()
+			if err := f.write(); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c, map[string]any{"deleted": args})
+			}
+			fmt.Fprintln(c.ErrOrStderr(), "deleted", args[0])
+			return nil
 		},
 	}
+	jsonFlag(c, &asJSON)
+	return c
 }
 
 func completeContexts(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
