@@ -20,20 +20,36 @@ import (
 
 func runCommand() *cobra.Command {
 	r := &runner{}
+	var t target
 	c := &cobra.Command{
-		Use:   `run AGENT.yaml ["prompt"]`,
+		Use:   `run AGENT ["prompt"]`,
 		Short: "Run an agent in the terminal",
-		Long: `Run an agent in the terminal, on embedded defaults. With a prompt it makes one
-run and ends; without, it reads a prompt from each line of standard input. It
-streams the answer and asks before a tool changes something.
+		Long: `Run an agent in the terminal. With a prompt it makes one run and ends; without, it
+reads a prompt from each line of standard input. It streams the answer and asks
+before a tool changes something.
 
-The name of a built-in agent ("demo") does instead of a file. Exit codes: 0 the
-run came to its end, 1 it failed, 2 the command line is wrong, 3 an approval, an
-answer or an authorization was needed and nobody could be asked, 130 interrupted.`,
+AGENT is a file, which runs in this process, or the name of an agent of the server
+that --remote, --context, ` + envURL + ` or the context in use names. Without a
+server a name is that of a built-in agent ("demo"). With --detach the run is left
+to the server (` + defaultServer + ` if none is named), and the id of its session
+is printed.
+
+Exit codes: 0 the run came to its end, 1 it failed, 2 the command line is wrong,
+3 an approval, an answer or an authorization was needed and nobody could be asked,
+4, 5 and 6 as other commands have them with a server, 130 interrupted.`,
 		Args: rangeArgs(1, 2),
+		ValidArgsFunction: func(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return t.agentNames(c), cobra.ShellCompDirectiveDefault
+		},
 	}
-	data := c.Flags().String("data", "", "folder of the data; with one, sessions are kept (default: a new one, removed at the end)")
-	c.Flags().StringVar(&r.session, "session", "", "go on with this session of the data folder")
+	t.flags(c)
+	data := c.Flags().String("data", "", "run in this process and keep sessions in this folder (default: a new one, removed at the end)")
+	c.Flags().StringVar(&r.session, "session", "", "go on with this session, or @last")
+	c.Flags().BoolVar(&r.detach, "detach", false, "do not wait: print the session's id; the run goes on on the server")
+	_ = c.RegisterFlagCompletionFunc("session", t.sessionIDs)
 	c.Flags().StringVar(&r.agentName, "agent", "", "agent of the file to start with (default: its root)")
 	c.Flags().BoolVar(&r.json, "json", false, "print every event as a line of JSON")
 	c.Flags().BoolVar(&r.yes, "yes", false, "approve every tool call")
@@ -41,17 +57,38 @@ answer or an authorization was needed and nobody could be asked, 130 interrupted
 		r.in, r.out, r.errOut = bufio.NewReader(os.Stdin), c.OutOrStdout(), c.ErrOrStderr()
 		r.style = styleFor(r.errOut)
 		r.tty = isatty.IsTerminal(os.Stdin.Fd())
-		err := embedded(c.Context(), "holdfast-run", args[0], *data, func(name, addr string) error {
-			r.agent = name
-			cl, err := client.New("http://" + addr)
-			if err != nil {
-				return err
+		use := func(cl *client.Client, agent string) (err error) {
+			r.client, r.agent = cl, agent
+			if r.session != "" {
+				if r.session, err = session(c.Context(), cl, r.session); err != nil {
+					return err
+				}
 			}
-			r.client = cl
 			if len(args) == 2 {
 				return r.once(c.Context(), args[1])
 			}
 			return r.chat(c.Context())
+		}
+		sc, named, err := t.server()
+		if err != nil {
+			return err
+		}
+		if (named || r.detach) && *data == "" && !isAgentFile(args[0]) {
+			cl, err := sc.client()
+			if err != nil {
+				return err
+			}
+			return use(cl, args[0])
+		}
+		if t.remote != "" || t.context != "" || r.detach {
+			return &exitError{exitUsage, errors.New("a file, and what --data keeps, runs in this process: to run on a server, name one of its agents (holdfast agent ls)")}
+		}
+		err = embedded(c.Context(), "holdfast-run", args[0], *data, func(name, addr string) error {
+			cl, err := client.New("http://" + addr)
+			if err != nil {
+				return err
+			}
+			return use(cl, name)
 		})
 		if e := (*exitError)(nil); err != nil && !errors.As(err, &e) {
 			return &exitError{exitFailed, err} // there is no server here that one could be told to look at
@@ -69,6 +106,7 @@ type runner struct {
 	agentName string
 	json      bool
 	yes       bool
+	detach    bool
 	tty       bool
 	in        *bufio.Reader
 	out       io.Writer
@@ -92,6 +130,13 @@ func (r *runner) once(ctx context.Context, prompt string) error {
 	})
 	if err != nil {
 		return err
+	}
+	if r.detach {
+		if r.json {
+			return json.NewEncoder(r.out).Encode(settled)
+		}
+		fmt.Fprintln(r.out, r.session)
+		return nil
 	}
 	return r.follow(ctx, settled)
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	holdfast "github.com/holdfast-run/holdfast"
 )
 
 // noJSON says why a command has no --json.
@@ -142,6 +144,46 @@ func TestJSONOfTheRest(t *testing.T) {
 	}
 	if code, out, _ := holdfastCommand(t, "healthcheck", serverURL+"/nothing", "--json"); code != exitFailed || !json.Valid([]byte(out)) {
 		t.Errorf("healthcheck of what is not there: %d %s", code, out)
+	}
+}
+
+// TestRunOverAServer: a name runs on the server that is meant, with its exit codes;
+// what is left to it goes on there.
+func TestRunOverAServer(t *testing.T) {
+	for _, c := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"run demo hello --remote " + serverURL, 0, "in the log"},
+		{"run demo hello --json --remote " + serverURL, 0, "run_finished"},
+		{"run nobody hello --remote " + serverURL, exitNotFound, "holdfast agent ls"},
+		{"run demo hello --remote http://127.0.0.1:1", exitAway, "holdfast dev"},
+		{"run demo hello --session nothing --remote " + serverURL, exitNotFound, "holdfast sessions ls"},
+		{"run ../../examples/hello.yaml hello --remote " + serverURL, exitUsage, "name one of its agents"},
+		{"run demo hello --detach --data x", exitUsage, "holdfast agent ls"},
+	} {
+		code, out, errOut := holdfastCommand(t, strings.Fields(c.args)...)
+		if code != c.code || !strings.Contains(out+errOut, c.says) {
+			t.Errorf("holdfast %s: exit code %d, want %d; it says %q, want %q", c.args, code, c.code, out+errOut, c.says)
+		}
+	}
+	code, out, errOut := holdfastCommand(t, "run", "demo", "hello", "--detach", "--remote", serverURL)
+	id := strings.TrimSpace(out)
+	if code != 0 || id == "" {
+		t.Fatalf("%d %s%s", code, out, errOut)
+	}
+	for e, err := range newTestClient(t).Events(t.Context(), id, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Event.EventType() == holdfast.TypeRunFinished {
+			break
+		}
+	}
+	code, out, _ = holdfastCommand(t, "run", "demo", "hello", "--detach", "--json", "--session", id, "--remote", serverURL)
+	if code != 0 || !strings.Contains(out, `"session":"`+id) {
+		t.Errorf("%d %s", code, out)
 	}
 }
 
