@@ -40,6 +40,7 @@ var classes = []string{"2..", "400", "404", "409", "410", "413"}
 
 // cannot says why an answer that the description names has no row.
 var cannot = map[string]string{
+	"POST /v1/agui/{name} 409":                 "only where a command is refused; a thread that waits gets RUN_ERROR, and a run is enqueued",
 	"POST /v1/schedules/{schedule}/pause 409":  "it takes five changes by others, each between a read and a write",
 	"POST /v1/schedules/{schedule}/resume 409": "it takes five changes by others, each between a read and a write",
 	"PUT /v1/schedules/{schedule} 409":         "it takes five changes by others, each between a read and a write",
@@ -48,6 +49,7 @@ var cannot = map[string]string{
 // covered says which test has the rows of the routes under a path; the longest
 // one that fits counts.
 var covered = map[string]string{
+	"/v1/agui":      "TestAGUIRoutes",
 	"/v1/sessions":  "TestV1Contract",
 	"/v1/schedules": "TestScheduleRoutes",
 }

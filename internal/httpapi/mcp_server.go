@@ -44,9 +44,12 @@ func (a *API) mcpRoutes(mux *http.ServeMux, api huma.API) {
 }
 
 // describeRPC describes a route that takes the JSON-RPC messages of a protocol.
-func (a *API) describeRPC(api huma.API, id, path, summary, doc string) {
-	op := a.operation(id, http.MethodPost, path, id, summary, doc, http.StatusNotFound)
+func (a *API) describeRPC(api huma.API, id, path, summary, doc string, statuses ...int) {
+	op := a.operation(id, http.MethodPost, path, id, summary, doc, append(statuses, http.StatusNotFound)...)
 	rpc := &huma.Schema{Type: "object", AdditionalProperties: true, Description: "A JSON-RPC 2.0 message."}
+	if id == "agui" {
+		rpc.Description = "A RunAgentInput."
+	}
 	op.Parameters = []*huma.Param{{Name: "name", In: "path", Required: true, Description: "Name of the agent.", Schema: &huma.Schema{Type: "string"}}}
 	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: rpc}}}
 	op.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{

@@ -110,6 +110,7 @@ func (a *API) v1(mux *http.ServeMux) {
 	a.openAIRoutes(mux, api)
 	a.mcpRoutes(mux, api)
 	a.a2aRoutes(mux, api)
+	a.aguiRoutes(mux, api)
 	open(api.OpenAPI())
 	// The document is made once and never changes.
 	a.spec = sync.OnceValues(api.OpenAPI().YAML)
