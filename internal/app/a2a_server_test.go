@@ -84,6 +84,14 @@ func TestA2AServer(t *testing.T) {
 	if _, err := c.SendMessage(ctx, message("perhaps", asked)); !errors.Is(err, a2a.ErrInvalidParams) {
 		t.Errorf("an answer that is none: %v", err)
 	}
+	push := message("hello", nil)
+	push.Config = &a2a.MessageSendConfig{PushConfig: &a2a.PushConfig{URL: "https://push.example"}}
+	if _, err := c.SendMessage(ctx, push); !errors.Is(err, a2a.ErrPushNotificationNotSupported) {
+		t.Errorf("a message that wants push notifications: %v", err)
+	}
+	if _, err := c.SetTaskPushConfig(ctx, &a2a.TaskPushConfig{TaskID: asked.ID, Config: *push.Config.PushConfig}); !errors.Is(err, a2a.ErrPushNotificationNotSupported) {
+		t.Errorf("push notifications of a task: %v", err)
+	}
 	done := send(message("approve", asked))
 	if done.ID != asked.ID || done.Status.State != a2a.TaskStateCompleted || !strings.HasPrefix(artifactText(done), "For that I need your approval.|The tool said:") {
 		t.Errorf("answered: %+v, %q", done.Status, artifactText(done))

@@ -108,6 +108,17 @@ func TestMCPServer(t *testing.T) {
 		t.Errorf("%+v, then %+v", first, second)
 	}
 
+	// A call that is sent again under its key is the same run in the same session.
+	keyed := map[string]any{"message": "hello"}
+	once, again := askKeyed(t, base, "k-1", keyed), askKeyed(t, base, "k-1", keyed)
+	if once.Session == "" || once != again || once.Session == askKeyed(t, base, "k-2", keyed).Session {
+		t.Errorf("the same call twice: %+v, then %+v", once, again)
+	}
+	keyed["session"] = once.Session
+	if third, fourth := askKeyed(t, base, "k-3", keyed), askKeyed(t, base, "k-3", keyed); third != fourth || third.Run == once.Run {
+		t.Errorf("in a session: %+v, then %+v", third, fourth)
+	}
+
 	node, modules := oauthtest.Node(t), oauthtest.Modules(t)
 	cmd := exec.CommandContext(t.Context(), node, filepath.Join("testdata", "mcp-client.mjs"), modules, base+"/v1/agents/demo/mcp", facadeKey, "hello")
 	out, err := cmd.CombinedOutput()
@@ -128,6 +139,28 @@ func TestMCPServer(t *testing.T) {
 		got.Result.StructuredContent.Status != "completed" || !strings.Contains(got.Result.Content[0].Text, "You said: “hello”") {
 		t.Errorf("the official SDK: %s", out)
 	}
+}
+
+// askKeyed says something under a key and returns where it was said.
+func askKeyed(t *testing.T, base, key string, args map[string]any) (r struct{ Session, Run, Status string }) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": map[string]any{
+		"name": "demo", "arguments": args, "_meta": map[string]any{"run.holdfast/idempotency-key": key},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out struct {
+		Result struct {
+			IsError           bool
+			StructuredContent json.RawMessage
+		}
+	}
+	call(t, "POST", base+"/v1/agents/demo/mcp", string(body), 200, &out, "Authorization", "Bearer "+facadeKey, "Accept", "application/json, text/event-stream")
+	if err := json.Unmarshal(out.Result.StructuredContent, &r); err != nil || out.Result.IsError {
+		t.Fatalf("%v: %+v", err, out)
+	}
+	return r
 }
 
 func mustAsk(t *testing.T, base string, args map[string]any) *mcp.CallToolResult {

@@ -286,6 +286,8 @@ func TestResponses(t *testing.T) {
 		}
 	})
 
+	t.Run("what it was asked with, and its end", func(t *testing.T) { inputAndEnd(t, c, id) })
+
 	t.Run("what is not offered is refused by name", func(t *testing.T) {
 		for param, body := range map[string]string{
 			"temperature": `{"model":"demo","input":"x","temperature":1}`,
@@ -314,6 +316,54 @@ func TestResponses(t *testing.T) {
 	})
 
 	t.Run("chat", func(t *testing.T) { chat(t, base) })
+}
+
+// inputAndEnd: the input of a response is listed, and a response is deleted with
+// its session, if that has no other.
+func inputAndEnd(t *testing.T, c openai.Client, shared string) {
+	ctx := t.Context()
+	items := func(id string, p responses.InputItemListParams) (list []responses.ResponseItemUnion) {
+		t.Helper()
+		for page := c.Responses.InputItems.ListAutoPaging(ctx, id, p); ; {
+			if !page.Next() {
+				if page.Err() != nil {
+					t.Fatal(page.Err())
+				}
+				return list
+			}
+			list = append(list, page.Current())
+		}
+	}
+	asked, err := c.Responses.New(ctx, responses.ResponseNewParams{Model: "demo", Input: responses.ResponseNewParamsInputUnion{OfInputItemList: responses.ResponseInputParam{
+		responses.ResponseInputItemParamOfMessage("remember the milk", responses.EasyInputMessageRoleUser),
+		responses.ResponseInputItemParamOfMessage("and remember the bread", responses.EasyInputMessageRoleUser),
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := asked.Output[len(asked.Output)-1].ID
+	done, err := c.Responses.New(ctx, responses.ResponseNewParams{
+		PreviousResponseID: openai.String(asked.ID),
+		Input:              responses.ResponseNewParamsInputUnion{OfInputItemList: responses.ResponseInputParam{responses.ResponseInputItemParamOfMcpApprovalResponse(request, false)}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := items(asked.ID, responses.InputItemListParams{Order: "asc", Limit: openai.Int(1)}); len(got) != 2 || !strings.Contains(got[0].RawJSON(), `"text":"remember the milk"`) || got[1].Role != "user" {
+		t.Errorf("the messages, page by page: %+v", got)
+	}
+	if got := items(asked.ID, responses.InputItemListParams{}); len(got) != 2 || !strings.Contains(got[1].RawJSON(), `"text":"remember the milk"`) {
+		t.Errorf("the messages, newest first: %+v", got)
+	}
+	if got := items(done.ID, responses.InputItemListParams{}); len(got) != 1 || got[0].Type != "mcp_approval_response" || got[0].ApprovalRequestID != request || got[0].Approve {
+		t.Errorf("the decision: %+v", got)
+	}
+	wantAPIError(t, c.Responses.Delete(ctx, shared), http.StatusConflict, "", "conflict")
+	if err := c.Responses.Delete(ctx, done.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Responses.Get(ctx, asked.ID, responses.ResponseGetParams{})
+	wantAPIError(t, err, http.StatusNotFound, "", "not_found")
 }
 
 // chat: completions with and without a stream, in a session that goes on, and

@@ -110,6 +110,8 @@ func (h *a2aHandler) a2aError(ctx context.Context, err error) error {
 		kind = a2a.ErrTaskNotCancelable
 	case errors.Is(err, errContentType):
 		kind = a2a.ErrUnsupportedContentType
+	case errors.Is(err, errNoPush):
+		kind = a2a.ErrPushNotificationNotSupported
 	case code == holdfast.CodeNotFound:
 		kind = a2a.ErrTaskNotFound
 	case code == holdfast.CodeNotOffered:
@@ -275,7 +277,7 @@ func (h *a2aHandler) send(ctx context.Context, q *a2a.MessageSendParams) (t *a2a
 	case q.Config != nil && len(q.Config.AcceptedOutputModes) > 0 && !slices.ContainsFunc(q.Config.AcceptedOutputModes, isText):
 		return fail(holdfast.WrapError(holdfast.CodeInvalid, errContentType, "acceptedOutputModes: the agent answers with text/plain"))
 	case q.Config != nil && q.Config.PushConfig != nil:
-		return fail(holdfast.Errorf(holdfast.CodeNotOffered, "pushNotificationConfig: not offered; stream the task, or subscribe a webhook"))
+		return fail(holdfast.WrapError(holdfast.CodeNotOffered, errNoPush, "pushNotificationConfig: not offered; stream the task, or subscribe a webhook"))
 	}
 	key := "a2a:" + m.ID
 	if err := checkKey(key); err != nil {

@@ -153,14 +153,18 @@ func (a *API) mcpCall(ctx context.Context, s *server.MCPServer, f agent.File, re
 		if err != nil || message == "" {
 			return nil, holdfast.Errorf(holdfast.CodeInvalid, "message: want a text")
 		}
+		key, err := mcpKey(req)
+		if err != nil {
+			return nil, err
+		}
 		if ref.Session == "" {
-			v, _, err := a.createOnce(ctx, "", "", &holdfast.SessionCreatedEvent{Agent: f.Name})
+			v, _, err := a.createOnce(ctx, "", key, &holdfast.SessionCreatedEvent{Agent: f.Name})
 			if err != nil {
 				return nil, err
 			}
 			ref = v.Info.Session
 		}
-		b, err := a.begin(ctx, runRequest{ref: ref, agent: f.Name, mode: events.ModeReject, messages: []holdfast.Message{{Role: holdfast.RoleUser, Content: message}}})
+		b, err := a.begin(ctx, runRequest{ref: ref, agent: f.Name, key: key, mode: events.ModeReject, messages: []holdfast.Message{{Role: holdfast.RoleUser, Content: message}}})
 		if err != nil {
 			return nil, err
 		}
@@ -207,6 +211,28 @@ func (a *API) mcpCall(ctx context.Context, s *server.MCPServer, f agent.File, re
 	}
 	fmt.Fprintf(&text, "The session is %s.", ref.Session)
 	return mcp.NewToolResultStructured(res, text.String()), nil
+}
+
+// mcpKeyName is the member of _meta with which a client makes a call safe to
+// repeat: an Idempotency-Key. Ids of JSON-RPC are no such key, since every
+// connection counts its own.
+const mcpKeyName = "run.holdfast/idempotency-key"
+
+// mcpKey returns the key of a call, "" if it has none.
+func mcpKey(req mcp.CallToolRequest) (string, error) {
+	if req.Params.Meta == nil {
+		return "", nil
+	}
+	value, there := req.Params.Meta.AdditionalFields[mcpKeyName]
+	if !there {
+		return "", nil
+	}
+	key, ok := value.(string)
+	if !ok || key == "" {
+		return "", holdfast.Errorf(holdfast.CodeInvalid, "_meta.%s: want a text", mcpKeyName)
+	}
+	key = "mcp:" + key
+	return key, checkKey(key)
 }
 
 // link is the address of a route, as far as it is known.

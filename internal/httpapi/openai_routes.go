@@ -12,6 +12,8 @@ import (
 func (a *API) openAIRoutes(mux *http.ServeMux, api huma.API) {
 	mux.HandleFunc("POST /v1/responses", a.openAI(a.createResponse))
 	mux.HandleFunc("GET /v1/responses/{id}", a.openAI(a.getResponse))
+	mux.HandleFunc("DELETE /v1/responses/{id}", a.openAI(a.deleteResponse))
+	mux.HandleFunc("GET /v1/responses/{id}/input_items", a.openAI(a.getInputItems))
 	mux.HandleFunc("POST /v1/responses/{id}/cancel", a.openAI(a.cancelResponse))
 	mux.HandleFunc("POST /v1/chat/completions", a.openAI(a.createChat))
 	mux.HandleFunc("GET /v1/models", a.openAI(a.openAIModels))
@@ -67,6 +69,16 @@ func (a *API) openAIRoutes(mux *http.ServeMux, api huma.API) {
 		&huma.Param{Name: "starting_after", In: "query", Schema: &huma.Schema{Type: "integer", Format: "int64"}, Description: "sequence_number of the last event that is not wanted."})
 	add(a.operation("openai-cancel-response", http.MethodPost, "/v1/responses/{id}/cancel", tag, "Cancel a response (OpenAI)",
 		"Cancels the run, also one that is not in the background.", missing, conflict), nil, response, false, id)
+	schemas["OpenAIDeleted"] = object("id, object and deleted.")
+	add(a.operation("openai-delete-response", http.MethodDelete, "/v1/responses/{id}", tag, "Delete a response (OpenAI)",
+		"Deletes the session of the response with all events, if it has no other response; else a conflict that says how.", missing, conflict),
+		nil, &huma.Schema{Ref: "#/components/schemas/OpenAIDeleted"}, false, id)
+	schemas["OpenAIItems"] = object("OpenAI's list of items.")
+	add(a.operation("openai-input-items", http.MethodGet, "/v1/responses/{id}/input_items", tag, "List the input of a response (OpenAI)",
+		"The messages of the user, or the approvals, that the response answers.", missing), nil, &huma.Schema{Ref: "#/components/schemas/OpenAIItems"}, false, id,
+		&huma.Param{Name: "limit", In: "query", Schema: &huma.Schema{Type: "integer"}, Description: "1 to 100, by default 20."},
+		&huma.Param{Name: "after", In: "query", Schema: str, Description: "The id of the last item of the page before."},
+		&huma.Param{Name: "order", In: "query", Schema: &huma.Schema{Type: "string", Enum: []any{"asc", "desc"}}, Description: "By default desc: newest first."})
 	schemas["OpenAIChatRequest"] = object("Body of OpenAI's POST /v1/chat/completions: model (the agent), messages, stream, stream_options.include_usage. Every other parameter that would change something is refused by name.")
 	schemas["OpenAIChatCompletion"] = object("OpenAI's chat completion.")
 	add(a.operation("openai-chat", http.MethodPost, "/v1/chat/completions", tag, "Create a chat completion (OpenAI)",
