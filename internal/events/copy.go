@@ -110,7 +110,9 @@ func (c *CopyWriter) Close() error {
 
 // CopyReader reads what a [CopyWriter] wrote and refuses, with CodeInvalid and
 // the number of the line, what is damaged: lines that cannot be read, a gap in
-// seq, an epoch that falls, payloads that cannot be decoded, a missing end.
+// seq, payloads that cannot be decoded, a missing end; and what breaks any other
+// rule of a [Verifier], which is named with the event: a log that no worker can have
+// written is none that one can go on with.
 type CopyReader struct {
 	// Session is the id that the session had.
 	Session string
@@ -122,10 +124,6 @@ type CopyReader struct {
 	v    *Verifier
 	bad  *Violation
 }
-
-// chainRules are the rules that a copy must keep. What a log says within them is
-// not the copy's to judge: a log with a fault can be moved with its fault.
-var chainRules = map[string]bool{RuleSeq: true, RuleEpoch: true, RuleFirst: true, RuleDeleted: true, RulePayload: true, RuleParts: true}
 
 // NewCopyReader reads the first line.
 func NewCopyReader(r io.Reader) (*CopyReader, error) {
@@ -146,7 +144,7 @@ func NewCopyReader(r io.Reader) (*CopyReader, error) {
 	}
 	c.Session = h.Session
 	c.v = NewVerifier(holdfast.SessionRef{Tenant: "import", Session: h.Session}, func(v Violation) {
-		if c.bad == nil && chainRules[v.Rule] {
+		if c.bad == nil {
 			c.bad = &v
 		}
 	})

@@ -47,19 +47,21 @@ type Verifier struct {
 	// Report receives what is wrong. It must be set.
 	Report func(Violation)
 
-	ref      holdfast.SessionRef
-	seq      uint64
-	epoch    uint64
-	last     string
-	commands map[string]uint64
-	queued   map[string]bool
-	started  map[string]bool
-	finished map[string]bool
-	run      string
-	threads  []*verifyThread
-	parts    *verifyParts
+	ref          holdfast.SessionRef
+	seq          uint64
+	epoch        uint64
+	last         string
+	commands     map[string]verifySettled
+	settledCount int
+	queued       map[string]bool
+	started      map[string]bool
+	finished     map[string]bool
+	run          string
+	threads      []*verifyThread
+	parts        *verifyParts
 	// compacting says that a compaction is under way.
 	compacting bool
+	waiting    verifyWaits
 }
 
 type verifyThread struct {
@@ -71,9 +73,14 @@ type verifyThread struct {
 type verifyCall struct {
 	started  int
 	effect   string
+	attempt  int
+	key      string
 	asked    bool // a confirmation waits
+	unknown  bool // it was asked because the outcome is unknown
+	rejected bool
 	again    bool // its outcome was said to be unknown
 	answered bool
+	told     bool // its tool_call is there
 }
 
 type verifyParts struct {
@@ -87,7 +94,7 @@ type verifyParts struct {
 // middle is not supported: rules look back.
 func NewVerifier(ref holdfast.SessionRef, report func(Violation)) *Verifier {
 	return &Verifier{
-		Report: report, ref: ref, commands: map[string]uint64{}, queued: map[string]bool{},
+		Report: report, ref: ref, commands: map[string]verifySettled{}, waiting: newVerifyWaits(), queued: map[string]bool{},
 		started: map[string]bool{}, finished: map[string]bool{},
 	}
 }
@@ -144,6 +151,7 @@ func (v *Verifier) top() *verifyThread {
 
 // content checks what an event says against what was said before.
 func (v *Verifier) content(e *Envelope, ev holdfast.Event) {
+	v.waits(e, ev)
 	switch ev := ev.(type) {
 	case *holdfast.SessionCreatedEvent:
 		v.created(e, ev)
@@ -205,15 +213,8 @@ func (v *Verifier) created(e *Envelope, ev *holdfast.SessionCreatedEvent) {
 	}
 	// What was under way stays with the session that this one was forked from.
 	v.run, v.threads, v.parts, v.compacting = "", nil, nil, false
-	v.commands, v.queued = map[string]uint64{}, map[string]bool{}
+	v.commands, v.settledCount, v.queued = map[string]verifySettled{}, 0, map[string]bool{}
 	v.started, v.finished = map[string]bool{}, map[string]bool{}
-}
-
-func (v *Verifier) settled(e *Envelope, command string) {
-	if before, ok := v.commands[command]; ok {
-		v.bad(e, RuleCommand, "command %s was settled by seq %d", command, before)
-	}
-	v.commands[command] = e.Seq
 }
 
 // inRun checks the events of the active run.
@@ -221,6 +222,9 @@ func (v *Verifier) inRun(e *Envelope, ev holdfast.Event) {
 	t := v.top()
 	switch ev := ev.(type) {
 	case *holdfast.StreamStartedEvent:
+		if t != nil {
+			v.nested(e, t)
+		}
 		v.threads = append(v.threads, &verifyThread{agent: ev.AgentName, calls: map[string]*verifyCall{}})
 	case *holdfast.StreamStoppedEvent:
 		if t == nil {
@@ -230,6 +234,10 @@ func (v *Verifier) inRun(e *Envelope, ev holdfast.Event) {
 		if t.open != "" {
 			v.bad(e, RuleModel, "the stream stops in model call %s", t.open)
 		}
+		if ev.AgentName != t.agent {
+			v.bad(e, RuleStream, "the stream of %s stops, that of %s is the innermost", ev.AgentName, t.agent)
+		}
+		v.answered(e, t, "the stream stops")
 		v.threads = v.threads[:len(v.threads)-1]
 	case *holdfast.ModelCallStartedEvent:
 		if ev.Purpose != "" {
@@ -239,6 +247,7 @@ func (v *Verifier) inRun(e *Envelope, ev holdfast.Event) {
 			v.bad(e, RuleModel, "model call %s starts outside a stream or in another call", ev.Call)
 			return
 		}
+		v.answered(e, t, "a model call starts")
 		t.open, t.calls = ev.Call, map[string]*verifyCall{}
 	case *holdfast.ModelCallVoidedEvent:
 		v.closeCall(e, t, ev.Call)
@@ -255,6 +264,10 @@ func (v *Verifier) inRun(e *Envelope, ev holdfast.Event) {
 	case *holdfast.AgentChoiceEvent, *holdfast.AgentChoiceReasoningEvent:
 		if t == nil || t.open == "" {
 			v.bad(e, RuleModel, "%s outside a model call", e.Type)
+		}
+	case *holdfast.AgentSwitchingEvent:
+		if t != nil && ev.Switching {
+			t.agent = ev.ToAgent
 		}
 	case *holdfast.PartialToolCallEvent:
 		if t == nil || t.open == "" {
@@ -284,14 +297,20 @@ func (v *Verifier) inCalls(e *Envelope, t *verifyThread, ev holdfast.Event) {
 	switch ev := ev.(type) {
 	case *holdfast.ToolCallsStartedEvent:
 		for _, c := range ev.Calls {
-			v.start(e, t, c.ID, c.Effect)
+			v.start(e, t, c.ID, c.Effect, c.Attempt)
 		}
 	case *holdfast.ToolCallEvent:
 		// The events of a group follow the intent that they share.
-		if c := t.calls[ev.ToolCall.ID]; c != nil && c.started > 0 && c.started == max(ev.Attempt, 1) {
+		c := t.calls[ev.ToolCall.ID]
+		v.key(e, c, ev.ToolCall.ID, ev.IdempotencyKey)
+		if c != nil && c.started > 0 && c.attempt == max(ev.Attempt, 1) && !c.told {
+			c.told = true
 			return
 		}
-		v.start(e, t, ev.ToolCall.ID, ev.Effect)
+		v.start(e, t, ev.ToolCall.ID, ev.Effect, ev.Attempt)
+		if c != nil {
+			c.told = true
+		}
 	case *holdfast.ToolOutcomeUnknownEvent:
 		if c := v.call(e, t, ev.ToolCallID); c != nil {
 			if c.started == 0 {
@@ -318,13 +337,13 @@ func (v *Verifier) inCalls(e *Envelope, t *verifyThread, ev holdfast.Event) {
 		}
 	case *holdfast.ToolCallConfirmationEvent:
 		if c := v.call(e, t, ev.ToolCall.ID); c != nil {
-			c.asked = true
+			c.asked, c.unknown = true, ev.Reason == "outcome_unknown"
 		}
 	case *holdfast.ToolCallDecidedEvent:
 		found := false
 		for _, th := range v.threads {
 			if c := th.calls[ev.ToolCallID]; c != nil && c.asked {
-				c.asked, found = false, true
+				c.asked, c.rejected, found = false, ev.Decision == "reject", true
 			}
 		}
 		if !found {
@@ -356,7 +375,7 @@ func (v *Verifier) call(e *Envelope, t *verifyThread, id string) *verifyCall {
 	return c
 }
 
-func (v *Verifier) start(e *Envelope, t *verifyThread, id, effect string) {
+func (v *Verifier) start(e *Envelope, t *verifyThread, id, effect string, attempt int) {
 	c := v.call(e, t, id)
 	if c == nil {
 		return
@@ -367,7 +386,12 @@ func (v *Verifier) start(e *Envelope, t *verifyThread, id, effect string) {
 	if c.started > 0 && c.effect == "" && !c.again {
 		v.bad(e, RuleRepeat, "call %s starts again in silence", id)
 	}
+	if attempt = max(attempt, 1); c.started > 0 && attempt <= c.attempt {
+		v.bad(e, RuleRepeat, "attempt %d of call %s follows attempt %d", attempt, id, c.attempt)
+	}
+	v.begin(e, c, id)
 	c.started++
+	c.attempt = attempt
 	c.effect, c.again = effect, false
 }
 
