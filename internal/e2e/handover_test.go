@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,11 +122,24 @@ func TestFrozenOwner(t *testing.T) {
 	cl := c.client()
 	want := strings.Repeat(numbered(words), 3)
 
+	// falseAlarms counts how often a worker was taken for lost that was not frozen,
+	// only slow: on a busy machine that costs a claim more.
+	frozen := map[string]bool{}
+	falseAlarms := func() (n int) {
+		for _, w := range c.workers {
+			for _, m := range regexp.MustCompile(`waking the sessions of a lost worker" lost=(\S+)`).FindAllStringSubmatch(w.output(), -1) {
+				if !frozen[m[1]] {
+					n++
+				}
+			}
+		}
+		return n
+	}
 	// freeze stops the session's owner and returns it when another has claimed.
 	freeze := func(rec *record, after uint64) (owner *node, id string, resume func()) {
 		t.Helper()
 		_, id = lastClaim(rec.entries())
-		owner = c.owner(id)
+		owner, frozen[id] = c.owner(id), true
 		at := time.Now()
 		owner.process().Pause()
 		claimed := rec.await("the claim of another worker", after, func(e received) bool {
@@ -152,7 +166,7 @@ func TestFrozenOwner(t *testing.T) {
 				claims++
 			}
 		}
-		if claims != 2 {
+		if claims < 2 || claims > 2+falseAlarms() {
 			t.Errorf("session %s was claimed %d times, want 2:\n%s", rec.session, claims, outline(rec.entries()))
 		}
 	}
