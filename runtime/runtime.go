@@ -100,8 +100,10 @@ type hostTool struct {
 // root.
 func WithCurrentAgent(name string) Opt { return func(s *settings) { s.current = name } }
 
-// WithTracer makes spans: one for each run, and in it one for each tool call.
-// Default: none.
+// WithTracer makes spans: one for each run (holdfast.run), and in it, by
+// OpenTelemetry's conventions for generative AI, one for the work on it
+// (invoke_agent), each model call (chat, with its tokens) and each tool call
+// (execute_tool). Nothing that was said is in them. Default: none.
 func WithTracer(t trace.Tracer) Opt { return func(s *settings) { s.tracer = t } }
 
 // WithSessionCompaction says whether a conversation that comes near the model's
@@ -131,8 +133,9 @@ type Embedded struct {
 	ended  chan error
 	finish func() error
 
-	mu      sync.Mutex // guards session
-	session *Session   // the one that runs
+	mu      sync.Mutex        // guards what follows
+	session *Session          // the one that runs
+	span    trace.SpanContext // of its run
 }
 
 var _ Runtime = (*Embedded)(nil)
@@ -149,6 +152,11 @@ func New(team *Team, opts ...Opt) (*Embedded, error) {
 	e := &Embedded{tracer: s.tracer, ended: make(chan error, 1)}
 	o := app.Options{
 		Name: "holdfast-embedded", Version: "embedded", Logger: s.logger, DrainGrace: time.Second, NoCompaction: s.noCompaction,
+		Tracer: s.tracer, TraceParent: func(holdfast.SessionRef) trace.SpanContext {
+			e.mu.Lock()
+			defer e.mu.Unlock()
+			return e.span
+		},
 	}
 	for _, t := range s.tools {
 		h, err := e.hostTool(t)
@@ -255,37 +263,26 @@ func (e *Embedded) Client() *client.Client { return e.client }
 // CurrentAgent implements [Runtime].
 func (e *Embedded) CurrentAgent() *Agent { return e.remote.CurrentAgent() }
 
+// begin begins the span of a run.
+func (e *Embedded) begin(ctx context.Context, s *Session) (context.Context, trace.Span) {
+	ctx, span := e.tracer.Start(ctx, "holdfast.run", trace.WithAttributes(attribute.String("holdfast.agent", e.remote.CurrentAgent().Name())))
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.session, e.span = s, span.SpanContext()
+	return ctx, span
+}
+
 // RunStream implements [Runtime].
 func (e *Embedded) RunStream(ctx context.Context, s *Session) <-chan Event {
-	e.mu.Lock()
-	e.session = s
-	e.mu.Unlock()
-	ctx, span := e.tracer.Start(ctx, "holdfast.run", trace.WithAttributes(attribute.String("holdfast.agent", e.remote.CurrentAgent().Name())))
+	ctx, span := e.begin(ctx, s)
 	events := e.remote.RunStream(ctx, s)
 	out := make(chan Event)
 	go func() {
 		defer close(out)
 		defer span.End()
-		calls := map[string]trace.Span{}
-		defer func() {
-			for _, c := range calls {
-				c.End()
-			}
-		}()
 		for ev := range events {
-			switch ev := ev.(type) {
-			case *holdfast.ToolCallEvent:
-				_, calls[ev.ToolCall.ID] = e.tracer.Start(ctx, "holdfast.tool", trace.WithAttributes(attribute.String("holdfast.tool", ev.ToolCall.Function.Name)))
-			case *holdfast.ToolCallResponseEvent:
-				if c, ok := calls[ev.ToolCallID]; ok {
-					if ev.Result.IsError {
-						c.SetStatus(codes.Error, "the tool failed")
-					}
-					c.End()
-					delete(calls, ev.ToolCallID)
-				}
-			case *holdfast.ErrorEvent:
-				span.SetStatus(codes.Error, ev.Error)
+			if ev, ok := ev.(*holdfast.ErrorEvent); ok {
+				span.SetStatus(codes.Error, string(ev.Code))
 			}
 			select {
 			case out <- ev:
@@ -299,14 +296,11 @@ func (e *Embedded) RunStream(ctx context.Context, s *Session) <-chan Event {
 
 // Run implements [Runtime].
 func (e *Embedded) Run(ctx context.Context, s *Session) ([]Message, error) {
-	e.mu.Lock()
-	e.session = s
-	e.mu.Unlock()
-	ctx, span := e.tracer.Start(ctx, "holdfast.run", trace.WithAttributes(attribute.String("holdfast.agent", e.remote.CurrentAgent().Name())))
+	ctx, span := e.begin(ctx, s)
 	defer span.End()
 	messages, err := e.remote.Run(ctx, s)
 	if err != nil {
-		span.SetStatus(codes.Error, err.Error())
+		span.SetStatus(codes.Error, string(holdfast.CodeOf(err)))
 	}
 	return messages, err
 }

@@ -117,14 +117,6 @@ func TestTool(t *testing.T) {
 	if got := s.LastAssistantMessage(); got != "It is: answer is 42" || s.Title != "Looking up" {
 		t.Errorf("%q, title %q", got, s.Title)
 	}
-	var names []string
-	for _, sp := range spans.Ended() {
-		names = append(names, sp.Name())
-	}
-	if fmt.Sprint(names) != "[holdfast.tool holdfast.run]" {
-		t.Errorf("spans: %v", names)
-	}
-
 	for what, want := range map[string]string{"nothing": "there is nothing", "trouble": "trouble"} {
 		s.AddUserMessage("look up " + what)
 		s.ToolsApproved = true

@@ -14,7 +14,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	"go.opentelemetry.io/otel/trace"
 
+	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/app/process"
 	"github.com/holdfast-run/holdfast/internal/config"
@@ -53,6 +55,10 @@ type Options struct {
 	Logger  *slog.Logger
 	// Meter makes the instruments; nil measures nothing.
 	Meter metric.Meter
+	// Tracer makes spans of runs, model calls and tool calls; nil makes none.
+	Tracer trace.Tracer
+	// TraceParent, if not nil, names the span that runs of a session belong to.
+	TraceParent func(holdfast.SessionRef) trace.SpanContext
 	// Ready, if not nil, is called once with the address that HTTP is served on
 	// ("" for none) when the program does its work.
 	Ready func(addr string)
@@ -422,7 +428,7 @@ func (p *program) startWorker(ag *agents) {
 		Authorizer:   authorizer,
 		NoCompaction: p.o.NoCompaction,
 		Reader:       &events.Reader{Bus: p.bus, Store: p.store}, Agents: source, Snapshots: p.store, DefaultAgent: p.cfg.DefaultAgent, Logger: p.log,
-		ApprovalTimeout: p.cfg.ApprovalTimeout,
+		ApprovalTimeout: p.cfg.ApprovalTimeout, Tracer: p.o.Tracer, TraceParent: p.o.TraceParent,
 	})
 	grace := p.o.DrainGrace
 	if grace == 0 {

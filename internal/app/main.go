@@ -14,7 +14,7 @@ import (
 func Main(name, version string, exporters process.Exporters, roles func(config.Config) Roles) int {
 	return process.Main(name, version, exporters, needServers, func(ctx context.Context, p process.Program) error {
 		return Run(ctx, p.Config, roles(p.Config), Options{
-			Name: name, Version: version, Logger: p.Logger, Meter: p.Meter, Hosted: true, Ready: p.Ready,
+			Name: name, Version: version, Logger: p.Logger, Meter: p.Meter, Tracer: p.Tracer, Hosted: true, Ready: p.Ready,
 		})
 	})
 }

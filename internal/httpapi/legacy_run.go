@@ -110,7 +110,10 @@ func (s *runSink) event(it *item) (done bool, err error) {
 	if it.typ == holdfast.TypeRunFinished {
 		return true, nil
 	}
-	if events.Internal(it.typ) {
+	// What is void must be told here too: the text has been shown, and another follows,
+	// of the same model or of the one that takes over. Clients that do not know the
+	// event pass over it.
+	if events.Internal(it.typ) && it.typ != holdfast.TypeModelCallVoided {
 		return false, nil
 	}
 	if s.buf, err = s.append(s.buf[:0], it); err != nil {

@@ -56,6 +56,9 @@ func (l *legacyWire) append(dst []byte, it *item) ([]byte, error) {
 	case holdfast.TypeToolCall, holdfast.TypeToolCallConfirmation:
 		// The call is written; what was gathered of it is no longer needed.
 		clear(l.partial)
+	case holdfast.TypeModelCallVoided:
+		// The same calls may come again, and begin anew.
+		clear(l.partial)
 	}
 	if len(line) <= maxLine {
 		if sse != nil {

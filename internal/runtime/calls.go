@@ -394,7 +394,7 @@ func (d *drive) call(ctx context.Context, set *toolset, c tool.Call) (o done) {
 			o = done{result: tool.ErrorResult("The tool failed: internal error.")}
 		}
 	}()
-	res, err := set.Call(ctx, c)
+	res, err := d.e.traceTool(ctx, &c, func(ctx context.Context) (tool.Result, error) { return set.Call(ctx, c) })
 	return done{result: res, err: err}
 }
 

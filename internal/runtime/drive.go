@@ -6,6 +6,8 @@ import (
 	"maps"
 	"sync"
 
+	"go.opentelemetry.io/otel/trace"
+
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
@@ -39,6 +41,7 @@ type drive struct {
 	cancel  context.CancelCauseFunc // of the work under way, nil if none
 	// asking are the calls that hold for an answer of the user, by question.
 	asking map[string]chan tool.InputAnswer
+	traced *traced // the run under way as a span; only the loop's goroutine
 }
 
 // errRunCanceled is the cause with which a user's cancellation ends the work
@@ -86,6 +89,7 @@ func (d *drive) run(ctx context.Context) error {
 }
 
 func (d *drive) loop(ctx context.Context) error {
+	defer d.endTrace()
 	for {
 		select {
 		case <-d.w.Lost():
@@ -122,7 +126,7 @@ func (d *drive) loop(ctx context.Context) error {
 			return d.handOver(ctx)
 		default:
 		}
-		if err := d.overfull(ctx, next(ctx)); err != nil {
+		if err := d.overfull(ctx, next(d.inRun(ctx))); err != nil {
 			return err
 		}
 	}
@@ -537,6 +541,7 @@ func (d *drive) team() (*agent.Team, *agent.Agent, error) {
 func (d *drive) fail(ctx context.Context, name string, err error) error {
 	d.e.log.Info("a step failed", "session", d.s.Ref.String(), "agent", name, "error", err)
 	code := holdfast.CodeOf(err)
+	failed(trace.SpanFromContext(ctx), err)
 	return d.append(ctx, &holdfast.ErrorEvent{
 		AgentContext: holdfast.AgentContext{AgentName: name},
 		Error:        holdfast.PublicMessage(err), Code: code, Retryable: code.Retryable(),

@@ -11,6 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
@@ -75,12 +78,20 @@ type Config struct {
 	// NoCompaction turns automatic compaction off: a conversation that does not fit
 	// the model's window fails the run. Compaction on demand works all the same.
 	NoCompaction bool
+	// Tracer makes spans of an owner's work on a run (invoke_agent), and in them of
+	// model calls (chat) and tool calls (execute_tool), by the conventions for
+	// generative AI, without anything that was said. Default: none.
+	Tracer trace.Tracer
+	// TraceParent, if not nil, names the span that the work on a session belongs to.
+	// Default: each begins a trace.
+	TraceParent func(holdfast.SessionRef) trace.SpanContext
 }
 
 // Engine drives sessions. It is safe for concurrent use.
 type Engine struct {
-	cfg Config
-	log *slog.Logger
+	cfg    Config
+	log    *slog.Logger
+	tracer trace.Tracer
 
 	mu      sync.Mutex // guards what follows
 	teams   map[string]*agent.Team
@@ -103,7 +114,10 @@ func NewEngine(cfg Config) *Engine {
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = 500
 	}
-	e := &Engine{cfg: cfg, log: cfg.Logger, teams: map[string]*agent.Team{}, cooling: map[string]time.Time{}}
+	if cfg.Tracer == nil {
+		cfg.Tracer = noop.NewTracerProvider().Tracer("")
+	}
+	e := &Engine{cfg: cfg, log: cfg.Logger, tracer: cfg.Tracer, teams: map[string]*agent.Team{}, cooling: map[string]time.Time{}}
 	if cfg.Authorizer != nil {
 		e.cfg.Authorizer = &guardedAuthorizer{cfg.Authorizer, e}
 	}

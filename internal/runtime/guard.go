@@ -68,7 +68,7 @@ func (e *Engine) model(ctx context.Context, tenant string, team *agent.Team, m *
 		if built, info, err = e.cfg.Agents.Model(ctx, tenant, team, m); err != nil {
 			return err
 		}
-		built = &guardedModel{Model: built, name: built.Name(), e: e}
+		built = &guardedModel{Model: built, name: built.Name(), settings: m, e: e}
 		return nil
 	})
 	if err != nil {
@@ -77,11 +77,12 @@ func (e *Engine) model(ctx context.Context, tenant string, team *agent.Team, m *
 	return built, info, nil
 }
 
-// guardedModel is a model whose panics are errors.
+// guardedModel is a model whose panics are errors and whose calls are spans.
 type guardedModel struct {
 	model.Model
-	name string
-	e    *Engine
+	name     string
+	settings *agent.ModelSettings
+	e        *Engine
 }
 
 func (m *guardedModel) Name() string { return m.name }
@@ -91,14 +92,14 @@ func (m *guardedModel) Name() string { return m.name }
 func (m *guardedModel) Stream(ctx context.Context, req model.Request, fn func(model.Chunk) error) error {
 	var ours any
 	err := m.e.guarded("stream from "+m.name, func() error {
-		return m.Model.Stream(ctx, req, func(c model.Chunk) (err error) {
+		return m.e.traceModel(ctx, m.settings, req, func(c model.Chunk) (err error) {
 			defer func() {
 				if r := recover(); r != nil {
 					ours, err = r, events.ErrPanicked
 				}
 			}()
 			return fn(c)
-		})
+		}, m.Model.Stream)
 	})
 	if ours != nil {
 		panic(ours)

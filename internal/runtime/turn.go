@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"go.opentelemetry.io/otel/trace"
+
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
@@ -187,6 +189,7 @@ func (c *turn) end(ctx context.Context, err error) error {
 		if errors.Is(err, events.ErrTooLarge) {
 			err = holdfast.WrapError(holdfast.CodeModelFailed, err, "the model sent a piece that is too large")
 		}
+		failed(trace.SpanFromContext(ctx), err)
 		code := holdfast.CodeOf(err)
 		evs := append(t.breakOff("error"), &holdfast.ErrorEvent{
 			AgentContext: holdfast.AgentContext{AgentName: c.agent.Name},

@@ -201,7 +201,7 @@ func (w *world) send(ref holdfast.SessionRef, kind string, body any) events.Answ
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	for range 10 {
+	for range 30 { // a minute, as wait
 		ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Second)
 		a, err := w.bus.Request(ctx, c)
 		cancel()

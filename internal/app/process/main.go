@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/holdfast-run/holdfast/internal/config"
 	"github.com/holdfast-run/holdfast/internal/telemetry"
@@ -26,6 +27,7 @@ type Program struct {
 	Config  config.Config
 	Logger  *slog.Logger
 	Meter   metric.Meter
+	Tracer  trace.Tracer
 	// Ready says in the log that the program does its work.
 	Ready func(addr string)
 }
@@ -67,7 +69,8 @@ func Main(name, version string, exporters Exporters, check func(config.Config) e
 	log := tel.Logger()
 	err = run(ctx, Program{
 		Name: name, Version: version, Config: cfg, Logger: log, Meter: tel.Meter("github.com/holdfast-run/holdfast"),
-		Ready: func(addr string) { log.Info("ready", "program", name, "version", version, "listen", addr) },
+		Tracer: tel.Tracer("github.com/holdfast-run/holdfast"),
+		Ready:  func(addr string) { log.Info("ready", "program", name, "version", version, "listen", addr) },
 	})
 	code := 0
 	if err != nil {
