@@ -276,13 +276,16 @@ type event struct {
 }
 
 // follow reads the session's events until one of the type comes, and returns all.
-func follow(t *testing.T, base, session string, after uint64, until string) []event {
+func follow(t *testing.T, base, session string, after uint64, until string, header ...string) []event {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/v1/sessions/%s/events?after=%d", base, session, after), http.NoBody)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
