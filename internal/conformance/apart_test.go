@@ -44,15 +44,24 @@ type deployment struct {
 	t   *testing.T
 	env []string
 
+	dsn   string
+	nats  *testenv.NATSProcess
+	front map[string]*testenv.Process // api and callbacks by address
+
+	events heard // by until
+
+	allMu sync.Mutex
+	all   []*testenv.Process // that ever were, guarded by allMu
+
 	mu        sync.Mutex // guards what follows
 	started   int
 	workers   map[string]*testenv.Process
 	callbacks []string
 }
 
-func apart(t *testing.T) *deployment {
+// apart starts the deployment; env is for all programs.
+func apart(t *testing.T, dsn string, env ...string) *deployment {
 	t.Helper()
-	dsn := testenv.Postgres(t)
 	if err := pgstore.Migrate(t.Context(), dsn, pgstore.Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -62,15 +71,18 @@ func apart(t *testing.T) *deployment {
 		return "k1:" + base64.StdEncoding.EncodeToString(b)
 	}
 	api, one, other := freeAddress(t), freeAddress(t), freeAddress(t)
-	d := &deployment{t: t, workers: map[string]*testenv.Process{}, callbacks: []string{"http://" + one, "http://" + other}}
-	d.env = []string{
-		"HOLDFAST_NATS_URL=" + testenv.NewNATSProcess(t).URL(), "HOLDFAST_DATABASE_URL=" + dsn, "HOLDFAST_HOSTED=false",
-		"HOLDFAST_VAULT_KEYS=" + key(), "HOLDFAST_OAUTH_STATE_KEYS=" + key(),
-		"HOLDFAST_PUBLIC_URL=http://" + api, "HOLDFAST_OAUTH_CALLBACK_URL=http://" + one,
+	d := &deployment{
+		t: t, workers: map[string]*testenv.Process{}, callbacks: []string{"http://" + one, "http://" + other},
+		dsn: dsn, nats: testenv.NewNATSProcess(t), front: map[string]*testenv.Process{},
 	}
-	waiting := []*testenv.Process{d.start("api", "HOLDFAST_LISTEN="+api)}
+	d.env = append(env,
+		"HOLDFAST_NATS_URL="+d.nats.URL(), "HOLDFAST_DATABASE_URL="+dsn, "HOLDFAST_HOSTED=false",
+		"HOLDFAST_VAULT_KEYS="+key(), "HOLDFAST_OAUTH_STATE_KEYS="+key(),
+		"HOLDFAST_PUBLIC_URL=http://"+api, "HOLDFAST_OAUTH_CALLBACK_URL=http://"+one,
+	)
+	waiting := []*testenv.Process{d.startFront("api", api)}
 	for _, at := range []string{one, other} {
-		waiting = append(waiting, d.start("oauth-callback", "HOLDFAST_LISTEN="+at))
+		waiting = append(waiting, d.startFront("oauth-callback", at))
 	}
 	for range 2 {
 		waiting = append(waiting, d.startWorker())
@@ -84,7 +96,19 @@ func apart(t *testing.T) *deployment {
 
 func (d *deployment) start(role string, env ...string) *testenv.Process {
 	d.t.Helper()
-	return testenv.Start(d.t, os.Args[0], slices.Concat(d.env, env, []string{programRole + "=" + role}))
+	p := testenv.Start(d.t, os.Args[0], slices.Concat(d.env, env, []string{programRole + "=" + role}))
+	d.allMu.Lock()
+	defer d.allMu.Unlock()
+	d.all = append(d.all, p)
+	return p
+}
+
+// startFront starts an API or a callback on an address of the form host:port.
+func (d *deployment) startFront(role, at string) *testenv.Process {
+	d.t.Helper()
+	p := d.start(role, "HOLDFAST_LISTEN="+at)
+	d.front["http://"+at] = p
+	return p
 }
 
 func (d *deployment) startWorker() *testenv.Process {
@@ -123,20 +147,20 @@ func freeAddress(t *testing.T) string {
 // five times to two callback services. It runs with -all; else it runs one scenario.
 func TestConformanceApart(t *testing.T) {
 	if !*everything {
-		d := apart(t)
+		d := apart(t, testenv.Postgres(t))
 		d.parked, d.deliver, d.times = d.kill, d.callbacks, 5
 		d.run(t, map[string]result{}, false, "2026-07-28/auth/scope-step-up")
 		return
 	}
 	t.Run("killed", func(t *testing.T) {
-		d := apart(t)
+		d := apart(t, testenv.Postgres(t))
 		d.parked = d.kill
 		results := map[string]result{}
 		d.run(t, results, false)
 		report.add(t, workerKilled, d.product, results)
 	})
 	t.Run("five answers", func(t *testing.T) {
-		d := apart(t)
+		d := apart(t, testenv.Postgres(t))
 		d.deliver, d.times = d.callbacks, 5
 		results := map[string]result{}
 		t.Run("scenarios", func(t *testing.T) { d.run(t, results, true) })
