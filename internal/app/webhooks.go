@@ -41,19 +41,45 @@ func (p *program) webhooks() (*httpapi.Webhooks, error) {
 	return p.hooks, nil
 }
 
-// webhookKeyFile reads the key of the embedded mode, and makes it the first time.
+// webhookKeyFile reads the key of the embedded mode, and makes it the first time:
+// whole or not at all, and one for all who come at once.
 func webhookKeyFile(path string) ([]byte, error) {
 	key, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.WriteFile(path, []byte(rand.Text()+rand.Text()), 0o600); err != nil {
-			return nil, fmt.Errorf("make the key of webhooks: %w", err)
+	if !errors.Is(err, fs.ErrNotExist) {
+		if err != nil {
+			return nil, fmt.Errorf("read the key of webhooks: %w", err)
 		}
-		key, err = os.ReadFile(path)
+		return key, nil
 	}
-	if err != nil {
+	if err := makeWebhookKey(path); err != nil {
+		return nil, fmt.Errorf("make the key of webhooks: %w", err)
+	}
+	if key, err = os.ReadFile(path); err != nil {
 		return nil, fmt.Errorf("read the key of webhooks: %w", err)
 	}
 	return key, nil
+}
+
+// makeWebhookKey writes a new key beside its place and links it there, unless
+// somebody else was quicker.
+func makeWebhookKey(path string) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if rerr := os.Remove(f.Name()); !errors.Is(rerr, fs.ErrNotExist) {
+			err = errors.Join(err, rerr)
+		}
+	}()
+	_, err = f.WriteString(rand.Text() + rand.Text())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return os.Rename(f.Name(), path) // a file system without links
+	}
+	return nil
 }
 
 // startWebhooks starts what delivers, wherever a recorder may run.

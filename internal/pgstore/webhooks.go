@@ -100,7 +100,7 @@ func scanDelivery(rows pgx.Rows, more ...any) (d webhook.Delivery, err error) {
 }
 
 // TakeDeliveries implements [webhook.Store].
-func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, limit int) (list []webhook.Delivery, err error) {
+func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, limit, each int) (list []webhook.Delivery, err error) {
 	const wanted = ` FROM webhook_deliveries AS d JOIN webhooks AS w ON w.tenant = d.tenant AND w.id = d.webhook AND w.disabled = ''
 		WHERE d.state = 'pending' AND d.due <= $1`
 	// A look costs no write: nearly always nothing is due.
@@ -112,12 +112,18 @@ func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Du
 		return nil, err
 	}
 	err = s.send(ctx, everyone, "take deliveries of webhooks", func(b *pgx.Batch) {
-		b.Queue(`WITH due AS (
-				SELECT d.tenant, d.webhook, d.session, d.seq, d.kind, w.url, w.secret, w.failing_since`+wanted+`
-				ORDER BY d.due LIMIT $2 FOR UPDATE OF d SKIP LOCKED)
+		// The oldest of each tenant come first, then their second ones.
+		b.Queue(`WITH turns AS (
+				SELECT d.tenant, d.webhook, d.session, d.seq, d.kind, d.due, w.url, w.secret, w.failing_since,
+					row_number() OVER (PARTITION BY d.tenant ORDER BY d.due) AS turn`+wanted+`),
+			due AS (
+				SELECT t.* FROM webhook_deliveries AS d
+				JOIN (SELECT * FROM turns WHERE turn <= $4 ORDER BY turn, due LIMIT $2) AS t
+					ON d.tenant = t.tenant AND d.webhook = t.webhook AND d.session = t.session AND d.seq = t.seq AND d.kind = t.kind
+				WHERE d.state = 'pending' AND d.due <= $1 FOR UPDATE OF d SKIP LOCKED)
 			UPDATE webhook_deliveries AS d SET attempts = d.attempts + 1, due = $3 FROM due AS w
 			WHERE d.tenant = w.tenant AND d.webhook = w.webhook AND d.session = w.session AND d.seq = w.seq AND d.kind = w.kind
-			RETURNING `+deliveryColumns+`, w.url, w.secret, w.failing_since`, now, limit, now.Add(lease)).Query(func(rows pgx.Rows) error {
+			RETURNING `+deliveryColumns+`, w.url, w.secret, w.failing_since`, now, limit, now.Add(lease), each).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				var url string
 				var nonce []byte
@@ -145,12 +151,14 @@ func (s *Store) SettleDelivery(ctx context.Context, d webhook.Delivery, o webhoo
 		failing = &o.At
 	}
 	return s.send(ctx, ofTenant(d.Hook.Tenant), "note the outcome of a webhook", func(b *pgx.Batch) {
-		b.Queue(`UPDATE webhook_deliveries SET state = $6, status = $7, problem = $8, settled_at = $9, due = coalesce($10, due)
-			WHERE tenant = $1 AND webhook = $2 AND session = $3 AND seq = $4 AND kind = $5`,
-			d.Hook.Tenant, d.Hook.ID, d.Notice.Session.Session, int64(d.Notice.Seq), d.Notice.Kind, o.State, o.Status, o.Problem, settled, orNull(o.Due))
-		b.Queue(`UPDATE webhooks SET disabled = CASE WHEN $4::text = '' THEN disabled ELSE $4::text END,
-				failing_since = CASE WHEN $3::timestamptz IS NULL THEN NULL ELSE coalesce(failing_since, $3::timestamptz) END
-			WHERE tenant = $1 AND id = $2`, d.Hook.Tenant, d.Hook.ID, failing, o.Disable)
+		// Another sender may have settled it meanwhile, after the lease.
+		b.Queue(`WITH settled AS (
+				UPDATE webhook_deliveries SET state = $6, status = $7, problem = $8, settled_at = $9, due = coalesce($10, due)
+				WHERE tenant = $1 AND webhook = $2 AND session = $3 AND seq = $4 AND kind = $5 AND state = 'pending' RETURNING 1)
+			UPDATE webhooks SET disabled = CASE WHEN $12::text = '' THEN disabled ELSE $12::text END,
+				failing_since = CASE WHEN $11::timestamptz IS NULL THEN NULL ELSE coalesce(failing_since, $11::timestamptz) END
+			WHERE tenant = $1 AND id = $2 AND EXISTS (SELECT 1 FROM settled)`,
+			d.Hook.Tenant, d.Hook.ID, d.Notice.Session.Session, int64(d.Notice.Seq), d.Notice.Kind, o.State, o.Status, o.Problem, settled, orNull(o.Due), failing, o.Disable)
 	})
 }
 

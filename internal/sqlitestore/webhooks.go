@@ -110,17 +110,20 @@ func scanDelivery(rows *sql.Rows, more ...any) (d webhook.Delivery, err error) {
 }
 
 // TakeDeliveries implements [webhook.Store].
-func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, limit int) (list []webhook.Delivery, err error) {
-	const query = `SELECT ` + deliveryColumns + `, w.url, w.secret, w.failing_since FROM webhook_deliveries AS d
-		JOIN webhooks AS w ON w.tenant = d.tenant AND w.id = d.webhook AND w.disabled = ''
-		WHERE d.state = 'pending' AND d.due <= ? ORDER BY d.due LIMIT ?`
+func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, limit, each int) (list []webhook.Delivery, err error) {
+	const wanted = ` FROM webhook_deliveries AS d JOIN webhooks AS w ON w.tenant = d.tenant AND w.id = d.webhook AND w.disabled = ''
+		WHERE d.state = 'pending' AND d.due <= ?`
+	// The oldest of each tenant come first, then their second ones.
+	const query = `SELECT ` + deliveryColumns + `, d.url, d.nonce, d.failing FROM (
+			SELECT d.*, w.url AS url, w.secret AS nonce, w.failing_since AS failing, row_number() OVER (PARTITION BY d.tenant ORDER BY d.due) AS turn` + wanted + `) AS d
+		WHERE d.turn <= ? ORDER BY d.turn, d.due LIMIT ?`
 	// A look costs no write: nearly always nothing is due.
-	var any int
-	if err := s.r.QueryRowContext(ctx, `SELECT count(*) FROM (`+query+`)`, micros(now), 1).Scan(&any); err != nil || any == 0 {
+	var found bool
+	if err := s.r.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1`+wanted+`)`, micros(now)).Scan(&found); err != nil || !found {
 		return nil, s.wrap(ctx, err, "look for deliveries of webhooks")
 	}
 	err = s.write(ctx, "take deliveries of webhooks", func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, query, micros(now), limit)
+		rows, err := tx.QueryContext(ctx, query, micros(now), each, limit)
 		if err != nil {
 			return err
 		}
@@ -141,7 +144,7 @@ func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Du
 			return err
 		}
 		for i := range list {
-			if err := updateDelivery(ctx, tx, &list[i], `attempts = attempts + 1, due = ?6`, micros(now.Add(lease))); err != nil {
+			if _, err := updateDelivery(ctx, tx, &list[i], `attempts = attempts + 1, due = ?6`, micros(now.Add(lease))); err != nil {
 				return err
 			}
 		}
@@ -150,11 +153,16 @@ func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Du
 	return list, err
 }
 
-// updateDelivery changes a delivery; the parameters of set begin at ?6.
-func updateDelivery(ctx context.Context, tx *sql.Tx, d *webhook.Delivery, set string, args ...any) error {
-	_, err := tx.ExecContext(ctx, `UPDATE webhook_deliveries SET `+set+` WHERE tenant = ?1 AND webhook = ?2 AND session = ?3 AND seq = ?4 AND kind = ?5`,
+// updateDelivery changes a delivery that is pending and reports whether there is
+// one; the parameters of set begin at ?6.
+func updateDelivery(ctx context.Context, tx *sql.Tx, d *webhook.Delivery, set string, args ...any) (bool, error) {
+	res, err := tx.ExecContext(ctx, `UPDATE webhook_deliveries SET `+set+` WHERE tenant = ?1 AND webhook = ?2 AND session = ?3 AND seq = ?4 AND kind = ?5 AND state = 'pending'`,
 		append([]any{d.Hook.Tenant, d.Hook.ID, d.Notice.Session.Session, int64(d.Notice.Seq), d.Notice.Kind}, args...)...)
-	return err
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n > 0, err
 }
 
 // SettleDelivery implements [webhook.Store].
@@ -167,11 +175,13 @@ func (s *Store) SettleDelivery(ctx context.Context, d webhook.Delivery, o webhoo
 		if o.State != webhook.Delivered {
 			failing = micros(o.At)
 		}
-		if err := updateDelivery(ctx, tx, &d, `state = ?6, status = ?7, problem = ?8, settled_at = ?9, due = CASE WHEN ?6 = 'pending' THEN ?10 ELSE due END`,
-			o.State, o.Status, o.Problem, settled, micros(o.Due)); err != nil {
+		// Another sender may have settled it meanwhile, after the lease.
+		still, err := updateDelivery(ctx, tx, &d, `state = ?6, status = ?7, problem = ?8, settled_at = ?9, due = CASE WHEN ?6 = 'pending' THEN ?10 ELSE due END`,
+			o.State, o.Status, o.Problem, settled, micros(o.Due))
+		if err != nil || !still {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE webhooks SET disabled = CASE WHEN ?4 = '' THEN disabled ELSE ?4 END,
+		_, err = tx.ExecContext(ctx, `UPDATE webhooks SET disabled = CASE WHEN ?4 = '' THEN disabled ELSE ?4 END,
 			failing_since = CASE WHEN ?3 = 0 THEN 0 WHEN failing_since = 0 THEN ?3 ELSE failing_since END
 			WHERE tenant = ?1 AND id = ?2`, d.Hook.Tenant, d.Hook.ID, failing, o.Disable)
 		return err

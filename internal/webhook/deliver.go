@@ -41,8 +41,11 @@ type Deliverer struct {
 }
 
 const (
-	taken   = 50 // deliveries at once
-	sending = 16 // at the same time
+	sending = 16 // deliveries at the same time
+	taken   = 32 // deliveries at once
+	// ofOne is how many of them may be one tenant's: its addresses may be slow, and
+	// leave at least half of what is sent at the same time to the others.
+	ofOne = 8
 	// lease is after how long a delivery is tried again whose sender died.
 	lease       = time.Minute
 	forgetEvery = time.Hour
@@ -95,7 +98,7 @@ func (d *Deliverer) Run(ctx context.Context) error {
 // Deliver sends everything that is due now and returns how much that was.
 func (d *Deliverer) Deliver(ctx context.Context) (n int, err error) {
 	for {
-		due, err := d.cfg.Store.TakeDeliveries(ctx, d.cfg.Now(), lease, taken)
+		due, err := d.cfg.Store.TakeDeliveries(ctx, d.cfg.Now(), lease, taken, ofOne)
 		if err != nil {
 			return n, err
 		}
@@ -120,7 +123,7 @@ func (d *Deliverer) Deliver(ctx context.Context) (n int, err error) {
 			})
 		}
 		wg.Wait()
-		if failed != nil || len(due) < taken {
+		if failed != nil || len(due) == 0 || ctx.Err() != nil {
 			return n, failed
 		}
 	}

@@ -94,11 +94,12 @@ type Store interface {
 	DeleteWebhook(ctx context.Context, tenant, id string) error
 	EnableWebhook(ctx context.Context, tenant, id string) error
 	// TakeDeliveries returns at most limit deliveries that are due, of webhooks that
-	// are not disabled, counts an attempt and puts each off by lease, so that nobody
-	// else gets it meanwhile.
-	TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, limit int) ([]Delivery, error)
+	// are not disabled, at most each of one tenant, the oldest of every tenant first.
+	// It counts an attempt and puts each off by lease, so that nobody else gets it
+	// meanwhile.
+	TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, limit, each int) ([]Delivery, error)
 	// SettleDelivery notes what became of an attempt, and in the webhook since when it
-	// fails.
+	// fails. Of a delivery that is settled already it notes nothing.
 	SettleDelivery(ctx context.Context, d Delivery, o Outcome) error
 	// Deliveries returns the newest deliveries of a webhook.
 	Deliveries(ctx context.Context, tenant, id string, limit int) ([]Delivery, error)

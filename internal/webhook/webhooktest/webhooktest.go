@@ -32,6 +32,7 @@ var begin = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 func Store(t *testing.T, open func(t *testing.T) Archive) {
 	t.Run("subscriptions", func(t *testing.T) { subscriptions(t, open(t)) })
 	t.Run("deliveries", func(t *testing.T) { deliveries(t, open(t)) })
+	t.Run("turns", func(t *testing.T) { turns(t, open(t)) })
 	t.Run("failures", func(t *testing.T) { failures(t, open(t)) })
 }
 
@@ -203,6 +204,48 @@ func deliveries(t *testing.T, s Archive) {
 	}
 }
 
+// turns: a tenant that has much to be told does not keep others waiting, and what
+// one sender has settled another one that was slow does not change.
+func turns(t *testing.T, s Archive) {
+	ctx := t.Context()
+	for i, tenant := range []string{"acme", "bolt"} {
+		must(t, s.PutWebhook(ctx, hook(tenant, "h", "https://a.example", events.NoticeKinds...)))
+		l := &log{t: t, s: s, ref: holdfast.SessionRef{Tenant: tenant, Session: tenant}, now: begin.Add(time.Duration(i) * time.Second)}
+		evs := []holdfast.Event{&holdfast.SessionCreatedEvent{}}
+		for range []int{20, 2}[i] {
+			evs = append(evs, &holdfast.RunFinishedEvent{Run: "r", Reason: "stop"})
+		}
+		l.record(evs...)
+	}
+	now := begin.Add(time.Minute)
+	count := func(want ...int) []webhook.Delivery {
+		t.Helper()
+		list, err := s.TakeDeliveries(ctx, now, time.Minute, 6, 4)
+		must(t, err)
+		n := map[string]int{}
+		for _, d := range list {
+			n[d.Hook.Tenant]++
+		}
+		if n["acme"] != want[0] || n["bolt"] != want[1] {
+			t.Errorf("taken: %v, want %v", n, want)
+		}
+		return list
+	}
+	first := count(4, 2)
+	count(4, 0)
+	one := first[0]
+	must(t, s.SettleDelivery(ctx, one, webhook.Outcome{State: webhook.Delivered, Status: 204, At: now}))
+	must(t, s.SettleDelivery(ctx, one, webhook.Outcome{State: webhook.Pending, Status: 500, Problem: "late", At: now, Due: now.Add(time.Second), Disable: "late"}))
+	list, err := s.Deliveries(ctx, one.Hook.Tenant, "h", 100)
+	must(t, err)
+	i := slices.IndexFunc(list, func(d webhook.Delivery) bool { return d.ID() == one.ID() })
+	hooks, err := s.Webhooks(ctx, one.Hook.Tenant)
+	must(t, err)
+	if list[i].State != webhook.Delivered || list[i].Status != 204 || hooks[0].Disabled != "" || !hooks[0].FailingSince.IsZero() {
+		t.Errorf("settled twice: %+v, %+v", list[i], hooks[0])
+	}
+}
+
 func failures(t *testing.T, s Archive) {
 	ctx := t.Context()
 	r := newReceiver(t)
@@ -223,7 +266,7 @@ func failures(t *testing.T, s Archive) {
 	}
 	// A sender that dies in the attempt: another one takes over after the lease.
 	dead, cancel := context.WithCancel(ctx)
-	taken, err := s.TakeDeliveries(dead, l.now, time.Minute, 10)
+	taken, err := s.TakeDeliveries(dead, l.now, time.Minute, 10, 10)
 	cancel()
 	if err != nil || len(taken) != 1 {
 		t.Fatalf("taken: %v, %v", taken, err)
