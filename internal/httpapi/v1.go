@@ -91,6 +91,7 @@ func (a *API) v1(mux *http.ServeMux) {
 	cfg.RejectUnknownQueryParameters = true
 	cfg.CreateHooks = nil // no "$schema" member in answers
 	cfg.Info.Description = apiDescription
+	cfg.Info.License = &huma.License{Name: "Apache License 2.0", Identifier: "Apache-2.0"}
 	cfg.Servers = []*huma.Server{{URL: cmp.Or(a.cfg.PublicURL, "/")}}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer": {Type: "http", Scheme: "bearer", Description: "An API key as a Bearer token. The same key is taken as the password of Basic authentication and in the header X-API-Key."},

@@ -76,6 +76,24 @@ check(fork.response.status === 201 && fork.data?.fork_of === id, "the session is
 const found = await client.GET("/v1/sessions", { params: { query: { metadata: ["by:openapi-fetch"] } } });
 check(!!found.data && !found.error, "sessions are searched", found.error);
 
+// In the fork: say something by message, stop it while it waits, and say it later.
+const said = await client.POST("/v1/sessions/{id}/messages", {
+  params: { path: { id: fork.data.id } },
+  body: { messages: [{ content: "remember the bread" }] },
+});
+check(said.data?.status === "accepted" && !!said.data.run, "a message is taken", said.error);
+await follow(fork.data.id, said.data.run, (said.data.seq ?? 1) - 1, "tool_call_confirmation");
+const stopped = await client.POST("/v1/sessions/{id}/runs/{run}/cancel", { params: { path: { id: fork.data.id, run: said.data.run } } });
+check(stopped.data?.status === "accepted", "the run is canceled", stopped.error);
+const ended = await client.GET("/v1/sessions/{id}/runs/{run}", { params: { path: { id: fork.data.id, run: said.data.run } } });
+check(ended.data?.status === "finished" && ended.data.reason === "canceled", "the run ends for that reason", ended.data ?? ended.error);
+const later = await client.POST("/v1/sessions/{id}/messages", {
+  params: { path: { id: fork.data.id } },
+  body: { messages: [{ content: "good morning" }], delay: "24h" },
+});
+const waits = await client.GET("/v1/sessions/{id}/scheduled", { params: { path: { id: fork.data.id } } });
+check(!later.error && waits.data?.runs?.length === 1, "a message waits for its time", later.error ?? waits.data);
+
 const gone = await client.DELETE("/v1/sessions/{id}", { params: { path: { id: fork.data.id } } });
 check(gone.data?.status === "accepted", "the fork is deleted", gone.error);
 const missing = await client.GET("/v1/sessions/{id}", { params: { path: { id: fork.data.id } } });
