@@ -59,6 +59,11 @@ func ReadTail(ctx context.Context, bus Bus, store HeadReader, ref holdfast.Sessi
 // in its place, then either this very frame is recorded, or the root is void: its
 // writer (or one of its copies in the network) came late, after others had
 // written, and nothing of it counts. Both ways the log ends where the store does.
+//
+// And a bus that was rolled back, to an older copy of its disk, has a last frame
+// behind which the store has more: then too the log ends where the store does, and
+// the next frame is a root behind the bus's last one. A store that does not answer
+// at once is not waited for: nothing but a bus that went back makes a difference.
 func ReadEnd(ctx context.Context, bus Bus, store HeadReader, ref holdfast.SessionRef) (End, error) {
 	st, err := bus.Last(ctx, ref)
 	if err != nil && !errors.Is(err, ErrNoFrame) {
@@ -78,6 +83,9 @@ func endAt(ctx context.Context, store HeadReader, ref holdfast.SessionRef, st St
 		}
 		frame = &f
 		if f.Prev != 0 {
+			if info, ok := glance(ctx, store, ref); ok && info.Head.Seq > f.Last() {
+				return End{Tail: info.tail(st.Pos), Info: &info}, nil
+			}
 			return End{Tail: frameTail(st.Pos, frame), Frame: frame}, nil
 		}
 	}
@@ -88,14 +96,31 @@ func endAt(ctx context.Context, store HeadReader, ref holdfast.SessionRef, st St
 	if frame != nil && (info.Head.Seq < frame.First() || info.endsWith(frame)) {
 		return End{Tail: frameTail(st.Pos, frame), Frame: frame, Info: &info}, nil
 	}
-	tail := Tail{Pos: st.Pos, Seq: info.Head.Seq, Epoch: info.Head.Epoch}
+	return End{Tail: info.tail(st.Pos), Info: &info}, nil
+}
+
+// glanceTimeout is how long the store may take to say that it is further than the bus.
+const glanceTimeout = 250 * time.Millisecond
+
+// glance asks the store for a session's row, if it answers at once.
+func glance(ctx context.Context, store HeadReader, ref holdfast.SessionRef) (SessionInfo, bool) {
+	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
+	defer cancel()
+	info, err := store.Session(ctx, ref)
+	return info, err == nil
+}
+
+// tail is the end of a log that ends where the store does, while the session's
+// last frame on the bus is at pos.
+func (i *SessionInfo) tail(pos uint64) Tail {
+	t := Tail{Pos: pos, Seq: i.Head.Seq, Epoch: i.Head.Epoch}
 	switch {
-	case info.Deleted:
-		tail.Type = holdfast.TypeSessionDeleted
-	case info.Worker == "" && (info.Status == StatusIdle || info.Status == StatusWaiting):
-		tail.Type = holdfast.TypeSessionParked
+	case i.Deleted:
+		t.Type = holdfast.TypeSessionDeleted
+	case i.Worker == "" && (i.Status == StatusIdle || i.Status == StatusWaiting):
+		t.Type = holdfast.TypeSessionParked
 	}
-	return End{Tail: tail, Info: &info}, nil
+	return t
 }
 
 func frameTail(pos uint64, f *Frame) Tail {

@@ -92,6 +92,12 @@ func (r *Reader) read(ctx context.Context, ref holdfast.SessionRef, at *Head, fn
 			return r.archived(ctx, ref, at, give)
 		}
 	}
+	if last := &frames[0]; last.Prev != 0 && (at.Seq > last.Last() || rests(last)) {
+		// A bus that was rolled back ends before the store does.
+		if info, ok := glance(ctx, r.Store, ref); ok && info.Head.Seq > last.Last() {
+			return r.archived(ctx, ref, at, give)
+		}
+	}
 	if oldest := &frames[len(frames)-1]; oldest.First() > at.Seq+1 {
 		_, storeErr := r.fromStore(ctx, ref, at, give)
 		if ctx.Err() != nil {
@@ -135,6 +141,15 @@ func (r *Reader) read(ctx context.Context, ref holdfast.SessionRef, at *Head, fn
 		}
 	}
 	return true, nil
+}
+
+// restsAfter is how old the last event of a session must be for a reader to ask
+// the store whether there is more. A session at work is spared the question: if
+// the bus went back, its owner has noticed.
+const restsAfter = 10 * time.Second
+
+func rests(last *Frame) bool {
+	return time.Since(last.Events[len(last.Events)-1].Time).Abs() > restsAfter
 }
 
 // archived reads a session of whose log the bus has nothing: the store is the
