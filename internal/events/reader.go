@@ -100,11 +100,11 @@ func (r *Reader) read(ctx context.Context, ref holdfast.SessionRef, at *Head, fn
 	}
 	if oldest := &frames[len(frames)-1]; oldest.First() > at.Seq+1 {
 		_, storeErr := r.fromStore(ctx, ref, at, give)
-		if ctx.Err() != nil {
-			return false, context.Cause(ctx)
-		}
 		if g := (*gaveError)(nil); errors.As(storeErr, &g) {
 			return false, storeErr
+		}
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
 		}
 		// Walk on from where the first walk ended. Without the store this may still
 		// reach what is wanted.
