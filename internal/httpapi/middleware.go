@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -73,7 +74,7 @@ func (a *API) wrap(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		h.Set("Referrer-Policy", "no-referrer")
-		rec := &recorder{ResponseWriter: w}
+		rec := &recorder{ResponseWriter: w, rc: http.NewResponseController(w), timeout: a.cfg.WriteTimeout}
 		defer a.finish(rec, r, start)
 
 		if a.cors(rec, r) {
@@ -123,32 +124,67 @@ func (a *API) finish(rec *recorder, r *http.Request, start time.Time) {
 		slog.Int64("bytes", rec.bytes), slog.Duration("took", time.Since(start)), slog.String("request", requestID(ctx)))
 }
 
-// recorder notes status and size of an answer.
+// recorder notes status and size of an answer, and gives each piece of it a time:
+// a client that does not take its answer is cut, and holds nothing.
 type recorder struct {
 	http.ResponseWriter
-	status int
-	bytes  int64
+	status  int
+	bytes   int64
+	rc      *http.ResponseController
+	timeout time.Duration
+	set     time.Time // when the deadline was set
 }
+
+// piece is how many bytes of an answer have a time of their own.
+const piece = 64 << 10
 
 // Unwrap is for http.ResponseController.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// deadline gives the client time from now on. Deadlines that a stream sets for
+// itself are no later.
+func (w *recorder) deadline() error {
+	now := time.Now()
+	if now.Sub(w.set) < w.timeout/10 {
+		return nil
+	}
+	w.set = now
+	if err := w.rc.SetWriteDeadline(now.Add(w.timeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("limit the time of a write: %w", err)
+	}
+	return nil
+}
 
 // WriteHeader notes the status.
 func (w *recorder) WriteHeader(status int) {
 	if w.status == 0 {
 		w.status = status
 	}
+	// An answer without a body is written when its handler is done. A connection that
+	// is gone says so at the next write.
+	_ = w.deadline()
 	w.ResponseWriter.WriteHeader(status)
 }
 
 // Write counts.
-func (w *recorder) Write(p []byte) (int, error) {
+func (w *recorder) Write(p []byte) (n int, err error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
+	for first := true; first || len(p) > 0; first = false {
+		if err := w.deadline(); err != nil {
+			return n, err
+		}
+		part := p[:min(len(p), piece)]
+		wrote, err := w.ResponseWriter.Write(part)
+		n += wrote
+		w.bytes += int64(wrote)
+		if err != nil {
+			return n, err
+		}
+		p = p[len(part):]
+	}
+	return n, nil
 }
 
 // fallback answers what no route of a mount takes: 405 where another method
