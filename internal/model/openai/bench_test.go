@@ -8,6 +8,7 @@ import (
 
 	sdk "github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
+	"github.com/openai/openai-go/v3/responses"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/model"
@@ -52,6 +53,47 @@ func BenchmarkDeltas(b *testing.B) {
 				for _, c := range s.Current().Choices {
 					n += len(c.Delta.Content)
 				}
+			}
+			if err := s.Err(); err != nil || n == 0 {
+				b.Fatal(err)
+			}
+		}
+		perDelta(b)
+	})
+}
+
+// responsesStream is the same answer as the responses API sends it.
+func responsesStream() []byte {
+	var b bytes.Buffer
+	b.WriteString(`data: {"type":"response.created","response":{"id":"resp_1","model":"gpt-5"},"sequence_number":0}` + "\n\n")
+	for i := range benchDeltas {
+		fmt.Fprintf(&b, "event: response.output_text.delta\n"+`data: {"type":"response.output_text.delta","content_index":0,"delta":" word%d","item_id":"msg_0fabc13af1ee0049006a691dfebdc881a1ae18d027c313d8ce","logprobs":[],"obfuscation":"RvoJ43TaUvnCS8e","output_index":0,"sequence_number":%d}`+"\n\n", i, i+1)
+	}
+	b.WriteString(`data: {"type":"response.completed","response":{"id":"resp_1","model":"gpt-5","usage":{"input_tokens":9,"output_tokens":1000}},"sequence_number":1001}` + "\n\n")
+	return b.Bytes()
+}
+
+func BenchmarkResponsesDeltas(b *testing.B) {
+	stream := responsesStream()
+	b.Run("holdfast", func(b *testing.B) {
+		m := local(b, "responses", answering(stream))
+		b.ReportAllocs()
+		for b.Loop() {
+			n := 0
+			if err := m.Stream(b.Context(), model.Request{}, func(c model.Chunk) error { n += len(c.Text); return nil }); err != nil || n == 0 {
+				b.Fatal(err)
+			}
+		}
+		perDelta(b)
+	})
+	b.Run("sdk", func(b *testing.B) {
+		svc := responses.NewResponseService(option.WithBaseURL("http://x.test/v1/"), option.WithHTTPClient(answering(stream)))
+		b.ReportAllocs()
+		for b.Loop() {
+			n := 0
+			s := svc.NewStreaming(b.Context(), responses.ResponseNewParams{})
+			for s.Next() {
+				n += len(s.Current().Delta)
 			}
 			if err := s.Err(); err != nil || n == 0 {
 				b.Fatal(err)
