@@ -144,7 +144,9 @@ func (p *product) configure(ctx context.Context, name, scenario, server string, 
 func (p *product) agent(scenario, server, name string, c suiteContext) map[string]any {
 	model := map[string]any{"provider": "scripted", "model": name}
 	if scenario == preservation {
-		model = map[string]any{"provider": "openai", "model": name, "base_url": p.echo, "token_key": "ECHO_KEY", "provider_opts": map[string]any{"api_type": "openai_chatcompletions"}}
+		// A server of the tenant's own: providers that are hosted refuse alternatives at the
+		// root of a schema, so they get them merged.
+		model = map[string]any{"provider": "ollama", "model": name, "base_url": p.echo, "token_key": "ECHO_KEY", "provider_opts": map[string]any{"api_type": "openai_chatcompletions"}}
 	} else {
 		turns := []map[string]any{}
 		if list := calls(scenario, c); len(list) > 0 {

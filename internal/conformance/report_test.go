@@ -129,7 +129,8 @@ Three deployments:
 What is configured as a tenant would: clients that were registered by hand and those for client credentials, workload identity and
 enterprise-managed authorization, by ` + "`PUT /v1/oauth-clients/NAME`" + `, with their assertions as secrets. For ` + "`auth/basic-cimd`" + ` the suite expects one certain URL as client id, so
 the tenant stores that one as its client; the documents that Holdfast serves itself are tried by the tests of ` + "`internal/oauth`" + `. For
-` + "`json-schema-2020-12-preservation`" + ` the model is an HTTP server that speaks OpenAI's protocol and gives back the schema that it was sent. The user accepts what servers ask
+` + "`json-schema-2020-12-preservation`" + ` the model is a server of the tenant's own that speaks OpenAI's protocol and gives back the schema that it was sent; hosted providers
+refuse alternatives at the root of a schema and get them merged. The user accepts what servers ask
 without changing a default.
 
 Left out are the suite's scenarios of the skills extension (SEP-2640), which is no part of Holdfast.

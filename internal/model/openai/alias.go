@@ -29,6 +29,9 @@ type quirks struct {
 	// azure: the key goes in the header api-key; with provider_opts.api_version the
 	// model is a deployment in the path.
 	azure bool
+	// anySchema: the schema of a tool may have any root, alternatives and references
+	// too.
+	anySchema bool
 	// mistral: ids of calls have nine letters and digits, and an assistant's message
 	// stands between a tool's and the user's.
 	mistral bool
@@ -72,10 +75,12 @@ var Aliases = map[string]Alias{
 	"ollama": {
 		BaseURL: "http://localhost:11434/v1",
 		Source:  "https://docs.ollama.com/api/openai-compatibility: stream_options.include_usage, reasoning_effort, max_tokens; the key is ignored",
+		quirks:  quirks{anySchema: true},
 	},
 	"dmr": {
 		BaseURL: "http://localhost:12434/engines/v1",
 		Source:  "https://docs.docker.com/ai/model-runner/api-reference/: TCP port 12434 on the host, http://model-runner.docker.internal/engines/v1 in containers",
+		quirks:  quirks{anySchema: true},
 	},
 }
 

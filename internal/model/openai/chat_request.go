@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -49,7 +50,7 @@ func (m *Model) chatRequest(req *model.Request) ([]byte, error) {
 			}
 			b = append(b, `,"parameters":`...)
 			var err error
-			if b, err = appendSchema(b, t); err != nil {
+			if b, err = m.appendSchema(b, t); err != nil {
 				return nil, err
 			}
 			b = append(b, `}}`...)
@@ -183,8 +184,12 @@ func arguments(c *holdfast.ToolCall) string {
 	return c.Function.Arguments
 }
 
-// appendSchema appends the parameters of a tool, whole.
-func appendSchema(b []byte, t *model.Tool) ([]byte, error) {
+// appendSchema appends the parameters of a tool: whole where the server is one's own,
+// else in the form that the hosted providers take.
+func (m *Model) appendSchema(b []byte, t *model.Tool) ([]byte, error) {
+	if s := bytes.TrimSpace(t.Parameters); m.set.alias.quirks.anySchema && len(s) > 2 && s[0] == '{' && json.Valid(s) {
+		return append(b, s...), nil
+	}
 	schema, err := t.Schema()
 	return append(b, schema...), err
 }

@@ -134,6 +134,9 @@ func check(cfg model.Config) (*settings, error) {
 		return nil, invalid(cfg, "the model's name is missing")
 	}
 	s.alias = Aliases[cfg.Provider] // the zero Alias is a custom provider
+	if _, known := Aliases[cfg.Provider]; !known {
+		s.alias.quirks.anySchema = true // nothing is known that it refuses
+	}
 	o := &optionReader{cfg: cfg, left: map[string]any{}}
 	for k, v := range cfg.ProviderOpts {
 		o.left[k] = v

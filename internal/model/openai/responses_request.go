@@ -54,7 +54,7 @@ func (m *Model) responsesRequest(req *model.Request) ([]byte, error) {
 			}
 			b = append(b, `,"parameters":`...)
 			var err error
-			if b, err = appendSchema(b, t); err != nil {
+			if b, err = m.appendSchema(b, t); err != nil {
 				return nil, err
 			}
 			// This API checks schemas strictly unless told otherwise, and refuses most
