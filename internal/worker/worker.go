@@ -57,8 +57,9 @@ type Worker struct {
 	slots    chan struct{} // one token per owned session
 	active   atomic.Int64
 
-	mu    sync.Mutex // guards owned
-	owned map[holdfast.SessionRef]*owned
+	mu     sync.Mutex // guards owned and inHand
+	owned  map[holdfast.SessionRef]*owned
+	inHand map[uint64]bool // positions of the commands that are being dispatched
 
 	work sync.WaitGroup // dispatches and sessions
 }
@@ -108,7 +109,7 @@ func New(bus Bus, reg Registry, store events.HeadReader, driver Driver, cfg Conf
 		cfg: cfg, bus: bus, reg: reg, store: store, driver: driver,
 		log:      cfg.Logger.With("worker", cfg.ID),
 		draining: make(chan struct{}), slots: make(chan struct{}, cfg.MaxSessions),
-		owned: map[holdfast.SessionRef]*owned{},
+		owned: map[holdfast.SessionRef]*owned{}, inHand: map[uint64]bool{},
 	}
 }
 
@@ -208,7 +209,11 @@ func (w *Worker) pull(ctx, hard context.Context, first bool) {
 			}
 			continue
 		}
+		if !w.takeUp(d) {
+			continue
+		}
 		w.work.Go(func() {
+			defer w.putDown(d)
 			defer func() {
 				if r := recover(); r != nil {
 					w.log.Error("panic", "in", "dispatch", "session", d.Command.Session.String(), "panic", r, "stack", string(debug.Stack()))
@@ -218,6 +223,29 @@ func (w *Worker) pull(ctx, hard context.Context, first bool) {
 			w.dispatch(hard, d)
 		})
 	}
+}
+
+// takeUp reports whether the command is new in this worker's hands. One that comes
+// again while its dispatch still waits, because an owner is slow, gets no second one:
+// each would wait and acknowledge for itself, and the slower the machine the more there
+// would be of them, until it does nothing else.
+func (w *Worker) takeUp(d Delivery) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.inHand[d.Pos] {
+		if o := w.owned[d.Command.Session]; o != nil {
+			o.signal() // it may look once more
+		}
+		return false
+	}
+	w.inHand[d.Pos] = true
+	return true
+}
+
+func (w *Worker) putDown(d Delivery) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.inHand, d.Pos)
 }
 
 // dispatch brings a delivered command to the session's owner, or becomes it.
