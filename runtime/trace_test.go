@@ -39,7 +39,7 @@ func TestSpans(t *testing.T) {
 		byName[sp.Name()] = append(byName[sp.Name()], sp)
 		names = append(names, sp.Name())
 		for _, a := range sp.Attributes() {
-			if v := a.Value.Emit(); strings.Contains(v, "trouble") || strings.Contains(v, "look up") {
+			if v := a.Value.String(); strings.Contains(v, "trouble") || strings.Contains(v, "look up") {
 				t.Errorf("%s says what was said: %s=%s", sp.Name(), a.Key, v)
 			}
 		}
@@ -55,7 +55,7 @@ func TestSpans(t *testing.T) {
 	attr := func(sp trace.ReadOnlySpan, key string) string {
 		for _, a := range sp.Attributes() {
 			if a.Key == attribute.Key(key) {
-				return a.Value.Emit()
+				return a.Value.String()
 			}
 		}
 		return ""
