@@ -20,6 +20,8 @@ type Runtime = holdfast.Runtime
 // at a time; make another one for a second session beside it.
 type RemoteRuntime struct {
 	client *Client
+	begin  string // agent that conversations begin with, "" for the root
+	fixed  bool   // the session was chosen with WithRemoteSessionID
 
 	mu      sync.Mutex // guards what follows
 	file    string     // agent file
@@ -46,13 +48,14 @@ func WithRemoteAgentFilename(filename string) RemoteRuntimeOption {
 // WithRemoteCurrentAgent sets the agent of the file that runs begin with. Default:
 // its root.
 func WithRemoteCurrentAgent(name string) RemoteRuntimeOption {
-	return func(r *RemoteRuntime) { r.current = name }
+	return func(r *RemoteRuntime) { r.begin, r.current = name, name }
 }
 
-// WithRemoteSessionID goes on with a session of the server. Default: the id of the
-// [holdfast.Session], or a new one.
+// WithRemoteSessionID goes on with a session of the server, whatever
+// [holdfast.Session] a run is given. Default: the id of the Session or, where it has
+// none, a new one.
 func WithRemoteSessionID(id string) RemoteRuntimeOption {
-	return func(r *RemoteRuntime) { r.session = id }
+	return func(r *RemoteRuntime) { r.session, r.fixed = id, id != "" }
 }
 
 // NewRemoteRuntime returns a runtime whose agents run on the client's server.
@@ -267,8 +270,10 @@ func (r *RemoteRuntime) run(ctx context.Context, s *holdfast.Session, o *outlet)
 // ensure makes the session on the server, if it is not there.
 func (r *RemoteRuntime) ensure(ctx context.Context, s *holdfast.Session, file string) (string, error) {
 	r.mu.Lock()
-	if s.ID != "" && s.ID != r.session {
-		r.session, r.known = s.ID, false
+	if !r.fixed && s.ID != r.session {
+		// A conversation without an id is one that nobody had yet: it gets nothing of
+		// the one before it, neither its messages nor its approvals.
+		r.session, r.known, r.current, r.state = s.ID, false, r.begin, ""
 	}
 	id, known := r.session, r.known
 	r.mu.Unlock()
@@ -342,7 +347,11 @@ func (r *RemoteRuntime) Run(ctx context.Context, s *holdfast.Session) ([]holdfas
 
 // Resume implements [Runtime].
 func (r *RemoteRuntime) Resume(ctx context.Context, confirmation holdfast.ResumeType) {
-	if err := r.client.ResumeSession(ctx, r.SessionID(), confirmation); err != nil {
+	err := r.running()
+	if err == nil {
+		err = r.client.ResumeSession(ctx, r.SessionID(), confirmation)
+	}
+	if err != nil {
 		r.report(ctx, err)
 	}
 }
@@ -350,14 +359,30 @@ func (r *RemoteRuntime) Resume(ctx context.Context, confirmation holdfast.Resume
 // report tells the reader of the stream what failed, without waiting for it: the
 // reader may be who called.
 func (r *RemoteRuntime) report(ctx context.Context, err error) {
-	if ctx.Err() == nil {
-		go r.Emit(failure(err))
+	r.mu.Lock()
+	o := r.out // not the stream that comes next
+	r.mu.Unlock()
+	if ctx.Err() == nil && o != nil {
+		go o.send(failure(err))
 	}
+}
+
+// running is the error of an answer that nobody waits for, nil once there is a
+// session.
+func (r *RemoteRuntime) running() error {
+	if r.SessionID() == "" {
+		return holdfast.Errorf(holdfast.CodeConflict, "no session runs")
+	}
+	return nil
 }
 
 // ResumeStartAuthorizationFlow implements [Runtime].
 func (r *RemoteRuntime) ResumeStartAuthorizationFlow(ctx context.Context, confirmation bool) {
-	if err := r.client.ResumeStartAuthorizationFlow(ctx, r.SessionID(), confirmation); err != nil {
+	err := r.running()
+	if err == nil {
+		err = r.client.ResumeStartAuthorizationFlow(ctx, r.SessionID(), confirmation)
+	}
+	if err != nil {
 		r.report(ctx, err)
 	}
 }

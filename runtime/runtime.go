@@ -51,7 +51,8 @@ func LoadTeam(file string) (*Team, error) {
 }
 
 // ParseTeam checks an agent file of this name. What is wrong is said with line and
-// column.
+// column. MCP servers that it names as ref: docker:NAME are looked up in the file of
+// HOLDFAST_MCP_CATALOGUE, as the programs do.
 func ParseTeam(name string, source []byte) (*Team, error) {
 	if !strings.HasSuffix(name, ".yaml") && !strings.HasSuffix(name, ".yml") {
 		name += ".yaml"
@@ -174,7 +175,7 @@ func New(team *Team, opts ...Opt) (*Embedded, error) {
 		s.data, temporary = dir, dir
 	}
 	// No port is opened, so nobody from outside needs to be kept out by keys.
-	cfg := config.Config{Data: s.data, Listen: "-", PublicURL: "http://localhost", InsecureNoKey: true}.WithDefaults()
+	cfg := config.Config{Data: s.data, Listen: "-", PublicURL: "http://localhost", InsecureNoKey: true, MCPCatalogue: os.Getenv("HOLDFAST_MCP_CATALOGUE")}.WithDefaults()
 	if team.folder != "" {
 		cfg.Agents = team.folder
 	} else {
