@@ -115,8 +115,20 @@ func TestRuntimes(t *testing.T) {
 
 // suite tests what [holdfast.Runtime] promises.
 func suite(t *testing.T, open func(t *testing.T, agent string) runtime.Runtime) {
+	rt := open(t, "") // one for all: a conversation leaves nothing to the next
+	t.Run("no authorization is waited for", func(t *testing.T) {
+		if err := rt.ResumeCodeReceived(t.Context(), "code"); err == nil {
+			t.Error("a code that nobody waits for")
+		}
+		rt.ResumeStartAuthorizationFlow(t.Context(), true)
+		rt.Resume(t.Context(), runtime.ResumeTypeApprove)
+		s := holdfast.NewSession("hello")
+		if _, err := rt.Run(t.Context(), s); err != nil {
+			t.Errorf("afterwards: %v", err)
+		}
+	})
 	t.Run("current agent", func(t *testing.T) {
-		if a := open(t, "").CurrentAgent(); a.Name() != "root" || a.Description() != "Does what it is told." ||
+		if a := rt.CurrentAgent(); a.Name() != "root" || a.Description() != "Does what it is told." ||
 			a.Instruction() != "Do what you are told." || !slices.Equal(a.SubAgents(), []string{"helper"}) {
 			t.Errorf("%+v", a)
 		}
@@ -125,7 +137,7 @@ func suite(t *testing.T, open func(t *testing.T, agent string) runtime.Runtime) 
 		}
 	})
 	t.Run("a conversation", func(t *testing.T) {
-		rt, s := open(t, ""), holdfast.NewSession("one")
+		s := holdfast.NewSession("one")
 		kinds := drain(rt.RunStream(t.Context(), s), nil)
 		want := []string{"user_message", "stream_started", "agent_choice", "token_usage", "stream_stopped"}
 		if !inOrder(kinds, want) || s.LastAssistantMessage() != "You said: one" {
@@ -138,7 +150,6 @@ func suite(t *testing.T, open func(t *testing.T, agent string) runtime.Runtime) 
 		}
 	})
 	t.Run("answers to questions", func(t *testing.T) {
-		rt := open(t, "")
 		for _, c := range []struct {
 			answer runtime.ResumeType
 			want   string
@@ -180,7 +191,6 @@ func suite(t *testing.T, open func(t *testing.T, agent string) runtime.Runtime) 
 		}
 	})
 	t.Run("a failure", func(t *testing.T) {
-		rt := open(t, "")
 		kinds := drain(rt.RunStream(t.Context(), holdfast.NewSession("fail")), nil)
 		if !slices.Contains(kinds, "error") {
 			t.Errorf("%v", kinds)
@@ -194,7 +204,6 @@ func suite(t *testing.T, open func(t *testing.T, agent string) runtime.Runtime) 
 		}
 	})
 	t.Run("a reader who leaves", func(t *testing.T) {
-		rt := open(t, "")
 		ctx, cancel := context.WithCancel(t.Context())
 		stream := rt.RunStream(ctx, holdfast.NewSession("wait"))
 		<-stream
@@ -203,7 +212,7 @@ func suite(t *testing.T, open func(t *testing.T, agent string) runtime.Runtime) 
 		}
 	})
 	t.Run("a summary", func(t *testing.T) {
-		rt, s := open(t, ""), holdfast.NewSession("one")
+		s := holdfast.NewSession("one")
 		if _, err := rt.Run(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}
@@ -214,18 +223,6 @@ func suite(t *testing.T, open func(t *testing.T, agent string) runtime.Runtime) 
 		}()
 		if kinds := drain(events, nil); !inOrder(kinds, []string{"session_compaction", "session_summary", "session_compaction"}) {
 			t.Errorf("%v", kinds)
-		}
-	})
-	t.Run("no authorization is waited for", func(t *testing.T) {
-		rt := open(t, "")
-		if err := rt.ResumeCodeReceived(t.Context(), "code"); err == nil {
-			t.Error("a code that nobody waits for")
-		}
-		rt.ResumeStartAuthorizationFlow(t.Context(), true)
-		rt.Resume(t.Context(), runtime.ResumeTypeApprove)
-		s := holdfast.NewSession("hello")
-		if _, err := rt.Run(t.Context(), s); err != nil {
-			t.Errorf("afterwards: %v", err)
 		}
 	})
 }
