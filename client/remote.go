@@ -20,7 +20,7 @@ type Runtime = holdfast.Runtime
 // at a time; make another one for a second session beside it.
 type RemoteRuntime struct {
 	client *Client
-	begin  string // agent that conversations begin with, "" for the root
+	first  string // agent that conversations begin with, "" for the root
 	fixed  bool   // the session was chosen with WithRemoteSessionID
 
 	mu      sync.Mutex // guards what follows
@@ -48,7 +48,7 @@ func WithRemoteAgentFilename(filename string) RemoteRuntimeOption {
 // WithRemoteCurrentAgent sets the agent of the file that runs begin with. Default:
 // its root.
 func WithRemoteCurrentAgent(name string) RemoteRuntimeOption {
-	return func(r *RemoteRuntime) { r.begin, r.current = name, name }
+	return func(r *RemoteRuntime) { r.first, r.current = name, name }
 }
 
 // WithRemoteSessionID goes on with a session of the server, whatever
@@ -273,7 +273,7 @@ func (r *RemoteRuntime) ensure(ctx context.Context, s *holdfast.Session, file st
 	if !r.fixed && s.ID != r.session {
 		// A conversation without an id is one that nobody had yet: it gets nothing of
 		// the one before it, neither its messages nor its approvals.
-		r.session, r.known, r.current, r.state = s.ID, false, r.begin, ""
+		r.session, r.known, r.current, r.begin = s.ID, false, r.first, nil
 	}
 	id, known := r.session, r.known
 	r.mu.Unlock()
