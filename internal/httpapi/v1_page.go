@@ -21,21 +21,27 @@ const pagePolicy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancesto
 // page is the OpenAPI document as a page for people, in one piece and without a
 // script.
 var page = htmltemplate.Must(htmltemplate.New("page").Parse(`<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{.Title}} API</title>
 <style>
 :root{color-scheme:light dark}
 body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
-code{font:13px ui-monospace,monospace}
+code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}
+h1{line-height:1.2}a{color:LinkText}
 h2{margin-top:3rem;border-bottom:1px solid #8888}
 h3{margin:2rem 0 .3rem}
-table{border-collapse:collapse;width:100%;margin:.5rem 0}
+table{border-collapse:collapse;width:100%;margin:.5rem 0;display:block;overflow-x:auto}
 td,th{text-align:left;vertical-align:top;padding:.2rem .8rem .2rem 0;border-bottom:1px solid #8884}
 .m{display:inline-block;min-width:4rem;font-weight:700}
 p{white-space:pre-line;margin:.3rem 0}
+nav{display:grid;grid-template-columns:repeat(auto-fill,minmax(19rem,1fr));gap:0 1.5rem;margin-top:1.5rem}
+nav ul{list-style:none;margin:0 0 .8rem;padding:0 0 0 .8rem}summary{cursor:pointer;font-weight:600;padding:.2rem 0}
+:target{background:#fc03}
 </style></head><body>
 <h1>{{.Title}} API</h1><p>{{.Description}}</p>
 <p>Version {{.Version}}. The same as <a href="openapi.json">JSON</a> and <a href="openapi.yaml">YAML</a> (OpenAPI 3.1).</p>
+<nav aria-label="Contents">{{range .Tags}}<details{{if .Open}} open{{end}}><summary>{{.Name}}</summary><ul>{{range .Operations}}<li><a href="#{{.ID}}">{{.Summary}}</a>{{end}}</ul></details>{{end}}
+<details><summary>errors and schemas</summary><ul><li><a href="#error-codes">Error codes</a><li><a href="#schemas">Schemas</a></ul></details></nav>
 {{range .Tags}}<h2>{{.Name}}</h2>
 {{range .Operations}}<h3 id="{{.ID}}"><span class="m">{{.Method}}</span> <code>{{.Path}}</code></h3>
 <p><b>{{.Summary}}.</b> {{.Description}}</p>
@@ -43,8 +49,8 @@ p{white-space:pre-line;margin:.3rem 0}
 {{range .Bodies}}<p>Body, <code>{{.Media}}</code>: {{if .Schema}}<a href="#schema-{{.Schema}}">{{.Schema}}</a>{{else}}{{.Type}}{{end}}</p>{{end}}
 <table><tr><th>Status<th>Answer<th>Meaning</tr>{{range .Answers}}<tr><td>{{.Status}}<td>{{if .Schema}}<a href="#schema-{{.Schema}}">{{.Schema}}</a>{{else}}{{.Type}}{{end}}<td>{{.Doc}}</tr>{{end}}</table>
 {{end}}{{end}}
-<h2>Error codes</h2><table><tr><th>Code<th>Status<th>May be repeated</tr>{{range .Codes}}<tr><td><code>{{.Code}}</code><td>{{.Status}}<td>{{if .Retryable}}yes{{end}}</tr>{{end}}</table>
-<h2>Schemas</h2>
+<h2 id="error-codes">Error codes</h2><table><tr><th>Code<th>Status<th>May be repeated</tr>{{range .Codes}}<tr><td><code>{{.Code}}</code><td>{{.Status}}<td>{{if .Retryable}}yes{{end}}</tr>{{end}}</table>
+<h2 id="schemas">Schemas</h2>
 {{range .Schemas}}<h3 id="schema-{{.Name}}">{{.Name}}</h3><p>{{.Doc}}</p>
 <table><tr><th>Member<th>Type<th>Meaning</tr>{{range .Members}}<tr><td><code>{{.Name}}</code>{{if .Required}} *{{end}}<td>{{if .Schema}}<a href="#schema-{{.Schema}}">{{.Type}}</a>{{else}}{{.Type}}{{end}}<td>{{.Doc}}</tr>{{end}}</table>
 {{end}}<p>* required</p></body></html>
@@ -60,6 +66,7 @@ type (
 	}
 	pageTag struct {
 		Name       string
+		Open       bool // in the contents
 		Operations []pageOperation
 	}
 	pageOperation struct {
@@ -95,8 +102,19 @@ func renderPage(doc *huma.OpenAPI) ([]byte, error) {
 			}
 		}
 	}
-	for _, tag := range slices.Sorted(maps.Keys(byTag)) {
-		p.Tags = append(p.Tags, pageTag{tag, byTag[tag]})
+	// What everybody needs comes first, then the rest by name.
+	first := []string{"sessions", "runs", "events", "agents"}
+	tags := slices.SortedFunc(maps.Keys(byTag), func(a, b string) int {
+		place := func(tag string) int {
+			if i := slices.Index(first, tag); i >= 0 {
+				return i
+			}
+			return len(first)
+		}
+		return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a, b))
+	})
+	for _, tag := range tags {
+		p.Tags = append(p.Tags, pageTag{tag, slices.Contains(first, tag), byTag[tag]})
 	}
 	for _, code := range slices.Sorted(maps.Keys(statusOf)) {
 		p.Codes = append(p.Codes, pageCode{code, statusOf[code], code.Retryable()})
