@@ -219,3 +219,35 @@ func (r *reader) transcript(page string) {
 		r.stop(p)
 	}
 }
+
+// TestCompatibilityPage: the tests that docs/compatibility.md names are there.
+func TestCompatibilityPage(t *testing.T) {
+	root := filepath.Join("..", "..")
+	page, err := os.ReadFile(filepath.Join(root, "docs", "compatibility.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, m := range regexp.MustCompile("`([a-z0-9/]+)` ((?:Test[A-Za-z]+(?:, )?)+)").FindAllStringSubmatch(string(page), -1) {
+		files, err := filepath.Glob(filepath.Join(root, m[1], "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		source := ""
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source += string(text)
+		}
+		for name := range strings.SplitSeq(strings.TrimSuffix(m[2], ", "), ", ") {
+			if n++; !strings.Contains(source, "func "+name+"(t *testing.T)") {
+				t.Errorf("%s has no %s", m[1], name)
+			}
+		}
+	}
+	if n < 20 {
+		t.Errorf("the page names %d tests", n)
+	}
+}
