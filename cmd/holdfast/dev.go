@@ -62,10 +62,10 @@ goes on where it was.`,
 		return app.Run(c.Context(), cfg, app.Roles{API: true, Worker: true, Recorder: true}, app.Options{
 			Name: "holdfast-dev", Version: version, Logger: tel.Logger(), DrainGrace: time.Second,
 			Ready: func(addr string) {
-				fmt.Fprintf(c.OutOrStdout(), "Holdfast %s is ready.\n\n  API     http://%s\n  data    %s\n  agents  %s\n\nTry it:\n\n"+
+				fmt.Fprintf(c.OutOrStdout(), "Holdfast %s is ready.\n\n  API     http://%s\n  docs    http://%s/docs\n  data    %s\n  agents  %s\n\nTry it:\n\n"+
 					"  ID=$(curl -s http://%s/api/sessions -H 'content-type: application/json' -d '{\"tools_approved\":true}' | sed 's/.*\"id\":\"\\([^\"]*\\)\".*/\\1/')\n"+
 					"  curl -N http://%s/api/sessions/$ID/agent/demo -H 'content-type: application/json' -d '[{\"role\":\"user\",\"content\":\"hello\"}]'\n\nCtrl-C stops it.\n",
-					version, addr, cfg.Data, agentsText(cfg), addr, addr)
+					version, addr, addr, cfg.Data, agentsText(cfg), addr, addr)
 			},
 		})
 	}
