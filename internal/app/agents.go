@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -431,7 +432,10 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 			return nil, err
 		}
 		if cfg.Sandbox != nil {
-			cfg.Dir = cfg.Sandbox.Dir
+			if t.WorkDir != "" && !filepath.IsLocal(t.WorkDir) {
+				return nil, holdfast.Errorf(holdfast.CodeInvalid, "the working_dir %q of the MCP server %s leads out of its sandbox; write a path beneath it", t.WorkDir, cfg.Name)
+			}
+			cfg.Dir = filepath.Join(cfg.Sandbox.Dir, t.WorkDir)
 		}
 	}
 	o := mcptool.Options{Logger: a.log, InheritEnv: !a.hosted, Version: a.version, RoundTripper: a.outgoing}

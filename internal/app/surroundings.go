@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 
+	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/runtime"
 )
@@ -23,23 +24,40 @@ const maxPromptFile = 128 << 10
 var _ runtime.Surroundings = (*agents)(nil)
 
 // Surroundings implements [runtime.Surroundings]: on its user's own machine the
-// working directory and the system, on servers that they are servers.
-func (a *agents) Surroundings(ag *agent.Agent) []string {
+// working directory and the system, in a sandbox those of the sandbox, on servers
+// without one that they are servers.
+func (a *agents) Surroundings(s holdfast.SessionRef, ag *agent.Agent) []string {
 	var out []string
+	if !ag.AddEnvironmentInfo && len(ag.AddPromptFiles) == 0 {
+		return nil
+	}
+	dir := a.under("")
+	if a.sandboxes != nil {
+		box, err := a.sandboxes.of(s)
+		if err != nil {
+			if a.log != nil {
+				a.log.Warn("the sandbox of a session cannot be described to its agent", "agent", ag.Name, "error", err)
+			}
+			return nil
+		}
+		dir = box.Dir
+	} else if a.hosted {
+		dir = ""
+	}
 	if ag.AddEnvironmentInfo {
-		if a.hosted {
+		if dir == "" {
 			out = append(out, runtime.HostedSurroundings)
 		} else {
-			out = append(out, a.environment())
+			out = append(out, environment(dir))
 		}
 	}
-	if a.hosted {
+	if dir == "" {
 		return out // add_prompt_files was refused when the file was parsed
 	}
 	for _, name := range ag.AddPromptFiles {
-		text, err := a.promptFile(name)
+		text, err := promptFile(dir, name)
 		if err != nil {
-			if _, said := unread.LoadOrStore(a.under(name), true); !said && a.log != nil {
+			if _, said := unread.LoadOrStore(filepath.Join(dir, name), true); !said && a.log != nil {
 				a.log.Warn("a file of add_prompt_files cannot be read", "agent", ag.Name, "file", name, "error", err)
 			}
 			continue
@@ -56,9 +74,8 @@ var unread sync.Map
 // prompt stays as it began.
 var environments sync.Map // directory to string
 
-// environment describes the working directory and the system.
-func (a *agents) environment() string {
-	dir := a.under("")
+// environment describes a working directory and the system.
+func environment(dir string) string {
 	if was, ok := environments.Load(dir); ok {
 		return was.(string)
 	}
@@ -90,8 +107,8 @@ func (a *agents) under(path string) string {
 }
 
 // promptFile reads a file beneath the working directory.
-func (a *agents) promptFile(name string) (string, error) {
-	root, err := os.OpenRoot(a.under(""))
+func promptFile(dir, name string) (string, error) {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return "", fmt.Errorf("open the working directory: %w", err)
 	}

@@ -28,8 +28,8 @@ func TestSurroundings(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := &agent.Agent{AddEnvironmentInfo: true, AddPromptFiles: []string{"AGENTS.md", "none.md", "../AGENTS.md", "link.md", "pipe.md", ".", "long.md"}}
-	a := &agents{dir: dir}
-	got := a.Surroundings(all)
+	a, ref := &agents{dir: dir}, holdfast.SessionRef{Tenant: "acme", Session: "s"}
+	got := a.Surroundings(ref, all)
 	if len(got) != 3 || !strings.Contains(got[0], "Working directory: "+dir+"\nGit repository: no\n") || got[1] != "Be brief." ||
 		!strings.HasSuffix(got[2], "\n[long.md goes on; only its first 131072 bytes are here]") {
 		t.Errorf("%.300q", got)
@@ -39,14 +39,14 @@ func TestSurroundings(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("AGENTS.md", "Be long.")
-	if again := a.Surroundings(all); again[0] != got[0] || again[1] != "Be long." {
+	if again := a.Surroundings(ref, all); again[0] != got[0] || again[1] != "Be long." {
 		t.Errorf("later: %.300q", again)
 	}
-	if got := a.Surroundings(&agent.Agent{}); len(got) != 0 {
+	if got := a.Surroundings(ref, &agent.Agent{}); len(got) != 0 {
 		t.Errorf("an agent that asks for nothing: %q", got)
 	}
 	hosted := &agents{dir: dir, hosted: true}
-	if got := hosted.Surroundings(all); len(got) != 1 || strings.Contains(got[0], dir) || !strings.Contains(got[0], "on a server") {
+	if got := hosted.Surroundings(ref, all); len(got) != 1 || strings.Contains(got[0], dir) || !strings.Contains(got[0], "on a server") {
 		t.Errorf("hosted: %q", got)
 	}
 }
