@@ -52,13 +52,13 @@ func TestConversations(t *testing.T) {
 			[]holdfast.Message{user("a"), call("1"), user("hurry"), result("1", "r")},
 			`"messages":[{"role":"user","content":[{"type":"text","text":"a"}]},{"role":"assistant","content":[{"type":"tool_use","id":"1","name":"f","input":{}}]},` +
 				`{"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":[{"type":"text","text":"r"}]},{"type":"text","text":"hurry"}]}]` +
-				`,"tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"none"}`,
+				`,"tools":[{"name":"f","input_schema":{"type":"object","properties":{}}}],"tool_choice":{"type":"none"}`,
 		},
 		"blank text is not sent": {
 			[]holdfast.Message{user("a"), user(" \n"), {Role: holdfast.RoleAssistant}, call("1"), result("1", "")},
 			`"messages":[{"role":"user","content":[{"type":"text","text":"a"}]},{"role":"assistant","content":[{"type":"tool_use","id":"1","name":"f","input":{}}]},` +
 				`{"role":"user","content":[{"type":"tool_result","tool_use_id":"1"}]}]` +
-				`,"tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"none"}`,
+				`,"tools":[{"name":"f","input_schema":{"type":"object","properties":{}}}],"tool_choice":{"type":"none"}`,
 		},
 		"an empty turn in the middle leaves no gap": {
 			[]holdfast.Message{user("a"), {Role: holdfast.RoleAssistant, Content: " "}, user("b")},
@@ -68,13 +68,13 @@ func TestConversations(t *testing.T) {
 			[]holdfast.Message{user("a"), call("functions.f:0"), result("functions.f:0", "r")},
 			`"messages":[{"role":"user","content":[{"type":"text","text":"a"}]},{"role":"assistant","content":[{"type":"tool_use","id":"functions_f_0","name":"f","input":{}}]},` +
 				`{"role":"user","content":[{"type":"tool_result","tool_use_id":"functions_f_0","content":[{"type":"text","text":"r"}]}]}]` +
-				`,"tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"none"}`,
+				`,"tools":[{"name":"f","input_schema":{"type":"object","properties":{}}}],"tool_choice":{"type":"none"}`,
 		},
 		"arguments that are no object": {
 			[]holdfast.Message{user("a"), {Role: holdfast.RoleAssistant, ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall("1", "f", `{"cut`)}}, result("1", "r")},
 			`"messages":[{"role":"user","content":[{"type":"text","text":"a"}]},{"role":"assistant","content":[{"type":"tool_use","id":"1","name":"f","input":{"invalid_arguments":"{\"cut"}}]},` +
 				`{"role":"user","content":[{"type":"tool_result","tool_use_id":"1","content":[{"type":"text","text":"r"}]}]}]` +
-				`,"tools":[{"name":"f","input_schema":{"type":"object"}}],"tool_choice":{"type":"none"}`,
+				`,"tools":[{"name":"f","input_schema":{"type":"object","properties":{}}}],"tool_choice":{"type":"none"}`,
 		},
 	} {
 		if got, _ := body(t, model.Config{Model: "claude-sonnet-4-5"}, model.Request{Messages: c.messages}); got != c.want {
