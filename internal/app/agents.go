@@ -172,11 +172,6 @@ func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model,
 		MaxTokens: m.MaxTokens, ParallelToolCalls: m.ParallelToolCalls, ProviderOpts: m.ProviderOpts, TrackUsage: m.TrackUsage,
 		BaseDir: a.dir,
 	}
-	if cfg.BaseURL == "" && a.keys && !a.hosted {
-		// Where the key is the machine's own, so is the address: as the providers' SDKs
-		// have it.
-		cfg.BaseURL = os.Getenv(baseURLNames[m.Kind])
-	}
 	if m.ThinkingBudget != nil {
 		cfg.ThinkingBudget = string(*m.ThinkingBudget)
 	}
@@ -192,6 +187,11 @@ func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model,
 	var err error
 	if cfg.BaseURL, err = a.expandText(tenant, m.BaseURL); err != nil {
 		return nil, fmt.Errorf("base_url of model %s: %w", m.Name, err)
+	}
+	if cfg.BaseURL == "" && a.keys && !a.hosted {
+		// Where the key is the machine's own, so is the address: as the providers' SDKs
+		// have it.
+		cfg.BaseURL = os.Getenv(baseURLNames[m.Kind])
 	}
 	keyName, ok := keyNames[m.Kind]
 	if alias, isAlias := openai.Aliases[m.Kind]; isAlias {
