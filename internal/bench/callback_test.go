@@ -169,14 +169,16 @@ func (w *world) untilAuthorization(b *testing.B, user int) (session, start strin
 	return doc.ID, start, err
 }
 
-// open reads a page, whatever its status.
+// open reads a page.
 func open(c *http.Client, at string) error {
 	resp, err := c.Get(at)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, resp.Body)
+	if _, err = io.Copy(io.Discard, resp.Body); err == nil && resp.StatusCode == http.StatusTooManyRequests {
+		err = fmt.Errorf("%s: %s", at, resp.Status)
+	}
 	return err
 }
 

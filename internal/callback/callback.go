@@ -50,7 +50,7 @@ type Config struct {
 	// user ends here.
 	ReturnURL func(tenant string) string
 	// PerSecond is how many answers with a true state are taken per second and
-	// connection, and from all together a hundred times as many. Default 20.
+	// connection, and from all together twenty times as many. Default 100.
 	PerSecond int
 	// Wait is how long an answer may take to be accepted by a worker before the user
 	// is told that it has come. Default 3 s.
@@ -79,7 +79,7 @@ func New(cfg Config) (*Handler, error) {
 		return nil, errors.New("callback: keys, commands and meter must be configured")
 	}
 	if cfg.PerSecond <= 0 {
-		cfg.PerSecond = 20
+		cfg.PerSecond = 100
 	}
 	if cfg.Wait <= 0 {
 		cfg.Wait = 3 * time.Second
@@ -95,7 +95,7 @@ func New(cfg Config) (*Handler, error) {
 	}
 	h := &Handler{
 		cfg: cfg, mux: http.NewServeMux(), limits: map[string]*rate.Limiter{},
-		all: rate.NewLimiter(rate.Limit(100*cfg.PerSecond), 100*cfg.PerSecond),
+		all: rate.NewLimiter(rate.Limit(20*cfg.PerSecond), 20*cfg.PerSecond),
 	}
 	var err error
 	h.answers, err = cfg.Meter.Int64Counter("holdfast.oauth.callbacks", metric.WithDescription("Redirects of authorization servers, by what became of them."))

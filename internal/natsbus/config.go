@@ -18,7 +18,7 @@ const (
 	DefaultShards   = 1
 	DefaultReplicas = 1
 	DefaultMaxBytes = 4 << 30
-	DefaultAckWait  = time.Second
+	DefaultAckWait  = 500 * time.Millisecond
 	// MaxShards bounds Config.Shards: each is a stream and, on a cluster, a Raft
 	// group.
 	MaxShards = 256

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -48,6 +49,13 @@ type drive struct {
 // under way.
 var errRunCanceled = errors.New("the run was canceled")
 
+// How long commands wait that could not be taken, because the bus or the store is
+// away: longer with each failure in a row.
+const (
+	minTakePause = 50 * time.Millisecond
+	maxTakePause = time.Second
+)
+
 // step is one thing to do; it is performed without the lock.
 type step func(ctx context.Context) error
 
@@ -70,15 +78,28 @@ func (d *drive) run(ctx context.Context) error {
 				end(d.e.panicked("take commands", r))
 			}
 		}()
+		pause := minTakePause
 		for {
 			select {
 			case <-cctx.Done():
 				return
 			case <-d.in.Wake():
 			}
-			if err := d.takeCommands(cctx); err != nil && cctx.Err() == nil {
-				d.e.log.Warn("take commands", "session", d.s.Ref.String(), "error", err)
+			err := d.takeCommands(cctx)
+			switch {
+			case err == nil:
+				pause = minTakePause
+				continue
+			case cctx.Err() != nil || errors.Is(err, events.ErrLost):
+				return // and the loop sees it too
 			}
+			d.e.log.Warn("take commands", "session", d.s.Ref.String(), "again_in", pause, "error", err)
+			select { // they are still there, and so is what failed
+			case <-cctx.Done():
+				return
+			case <-time.After(pause):
+			}
+			pause = min(2*pause, maxTakePause)
 		}
 	}()
 	defer func() {
