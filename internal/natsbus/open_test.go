@@ -229,7 +229,7 @@ func TestServerAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			answered = true
-		case <-time.After(time.Second):
+		case <-time.After(100 * time.Millisecond): // before the first comes again, and again ahead of the second
 		}
 	}
 	for _, want := range []string{"lost the connection to NATS", "reconnected to NATS"} {
