@@ -68,24 +68,33 @@ func (b *Bus) purge(ctx context.Context, stream string, r purgeRequest) error {
 
 // subjects lists the subjects of a stream that match a filter, sorted.
 func (b *Bus) subjects(ctx context.Context, stream, filter string) ([]string, error) {
-	var list []string
+	list, _, err := b.subjectsAt(ctx, stream, filter)
+	return list, err
+}
+
+// subjectsAt also returns the stream's last position before the list was made.
+func (b *Bus) subjectsAt(ctx context.Context, stream, filter string) (list []string, at uint64, err error) {
 	for {
 		var info struct {
 			Total int `json:"total"`
 			State struct {
+				Last     uint64            `json:"last_seq"`
 				Subjects map[string]uint64 `json:"subjects"`
 			} `json:"state"`
 		}
 		request := map[string]any{"subjects_filter": filter, "offset": len(list)}
 		if err := b.api(ctx, "STREAM.INFO."+stream, request, &info); err != nil {
-			return nil, fmt.Errorf("list %s: %w", filter, err)
+			return nil, 0, fmt.Errorf("list %s: %w", filter, err)
+		}
+		if len(list) == 0 {
+			at = info.State.Last
 		}
 		for subject := range info.State.Subjects {
 			list = append(list, subject)
 		}
 		if len(info.State.Subjects) == 0 || len(list) >= info.Total {
 			slices.Sort(list)
-			return slices.Compact(list), nil
+			return slices.Compact(list), at, nil
 		}
 	}
 }

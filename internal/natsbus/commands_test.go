@@ -378,7 +378,7 @@ func TestRegistry(t *testing.T) {
 	}
 	marked := func(name string) []holdfast.SessionRef {
 		t.Helper()
-		refs, err := other.Marked(ctx, name)
+		refs, _, err := other.Marked(ctx, name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -394,6 +394,22 @@ func TestRegistry(t *testing.T) {
 		t.Fatalf("Unmark of what is not marked: %v", err)
 	}
 	if got := marked("w1"); fmt.Sprint(got) != fmt.Sprint([]holdfast.SessionRef{refs[0], refs[2]}) {
+		t.Fatalf("marked: %v", got)
+	}
+	// A note that was made again after the list is not removed with what was listed.
+	_, at, err := other.Marked(ctx, "w1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Mark(ctx, "w1", refs[2]); err != nil {
+		t.Fatal(err)
+	}
+	for _, ref := range refs {
+		if err := other.UnmarkAt(ctx, "w1", ref, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := marked("w1"); fmt.Sprint(got) != fmt.Sprint(refs[2:]) {
 		t.Fatalf("marked: %v", got)
 	}
 	stop()

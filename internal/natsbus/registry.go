@@ -43,7 +43,7 @@ func (b *Bus) Announce(ctx context.Context, name string) (func(), error) {
 		defer cancel()
 		err := b.purge(last, b.names.workerStream(), purgeRequest{Filter: b.names.worker(name)})
 		if err == nil {
-			_, err = b.Marked(last, name)
+			_, _, err = b.Marked(last, name)
 		}
 		if err != nil {
 			b.log.Debug("the key of a leaving worker expires by itself", "worker", name, "error", err)
@@ -146,39 +146,49 @@ func (b *Bus) Mark(ctx context.Context, name string, s holdfast.SessionRef) erro
 
 // Unmark removes the note.
 func (b *Bus) Unmark(ctx context.Context, name string, s holdfast.SessionRef) error {
-	if err := b.purge(ctx, b.names.markStream(), purgeRequest{Filter: b.names.mark(name, s)}); err != nil {
+	return b.unmark(ctx, name, s, 0)
+}
+
+// UnmarkAt removes the note unless it was made after [Bus.Marked] returned at.
+func (b *Bus) UnmarkAt(ctx context.Context, name string, s holdfast.SessionRef, at uint64) error {
+	return b.unmark(ctx, name, s, at+1)
+}
+
+// unmark removes the note if it is before a position of the stream, 0 for anywhere.
+func (b *Bus) unmark(ctx context.Context, name string, s holdfast.SessionRef, before uint64) error {
+	if err := b.purge(ctx, b.names.markStream(), purgeRequest{Sequence: before, Filter: b.names.mark(name, s)}); err != nil {
 		return fmt.Errorf("remove the note that worker %s owns %s: %w", name, s, err)
 	}
 	return nil
 }
 
-// Marked lists the sessions that the worker is noted to own. A worker that has
+// Marked lists the sessions that the worker is noted to own, as of at. A worker that has
 // neither sessions nor a live key is forgotten; if it was only asleep, it notes
 // itself again with its next key.
-func (b *Bus) Marked(ctx context.Context, name string) ([]holdfast.SessionRef, error) {
-	marks, err := b.subjects(ctx, b.names.markStream(), b.names.marks(name))
+func (b *Bus) Marked(ctx context.Context, name string) (refs []holdfast.SessionRef, at uint64, err error) {
+	marks, at, err := b.subjectsAt(ctx, b.names.markStream(), b.names.marks(name))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	note := b.names.markNote(name)
-	refs := make([]holdfast.SessionRef, 0, len(marks))
+	refs = make([]holdfast.SessionRef, 0, len(marks))
 	for _, m := range marks {
 		if ref, ok := lastTwo(m); ok && m != note {
 			refs = append(refs, ref)
 		}
 	}
 	if len(refs) > 0 || len(marks) == 0 {
-		return refs, nil
+		return refs, at, nil
 	}
 	keys, err := b.subjects(ctx, b.names.workerStream(), b.names.worker(name))
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if len(keys) == 0 {
 		b.noted.Delete(name)
 		if err := b.purge(ctx, b.names.markStream(), purgeRequest{Filter: note}); err != nil {
-			return nil, fmt.Errorf("forget worker %s: %w", name, err)
+			return nil, 0, fmt.Errorf("forget worker %s: %w", name, err)
 		}
 	}
-	return refs, nil
+	return refs, at, nil
 }

@@ -76,6 +76,8 @@ type Registry interface {
 	// Mark notes durably that the worker owns the session; Unmark removes the note.
 	Mark(ctx context.Context, worker string, s holdfast.SessionRef) error
 	Unmark(ctx context.Context, worker string, s holdfast.SessionRef) error
-	// Marked lists the notes of a worker.
-	Marked(ctx context.Context, worker string) ([]holdfast.SessionRef, error)
+	// Marked lists the notes of a worker, as of at.
+	Marked(ctx context.Context, worker string) (refs []holdfast.SessionRef, at uint64, err error)
+	// UnmarkAt removes a note unless it was made, or made again, after at.
+	UnmarkAt(ctx context.Context, worker string, s holdfast.SessionRef, at uint64) error
 }

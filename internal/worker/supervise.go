@@ -267,14 +267,14 @@ func (s *supervisor) sign(ctx context.Context, sg sign, now time.Time) {
 	}
 }
 
-// rescue wakes the sessions of a lost worker. The note goes first: if the worker
-// lives after all, it notes its ownership again when it gets the wake-up, and no
-// later removal may take that away. A supervisor that dies in between leaves a
-// session to the sweep.
+// rescue wakes the sessions of a lost worker and then removes the notes that it
+// found, so that a supervisor that dies in between leaves them to the next. If the
+// worker lives after all, it notes its ownership again when it gets the wake-up, and
+// that note stays.
 func (w *Worker) rescue(ctx context.Context, id string) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	refs, err := w.reg.Marked(ctx, id)
+	refs, at, err := w.reg.Marked(ctx, id)
 	if err != nil {
 		w.log.Warn("list the sessions of a lost worker", "lost", id, "error", err)
 		return
@@ -288,13 +288,11 @@ func (w *Worker) rescue(ctx context.Context, id string) {
 		limit <- struct{}{}
 		go func(ref holdfast.SessionRef) {
 			defer func() { <-limit }()
-			if err := w.reg.Unmark(ctx, id, ref); err != nil {
-				w.log.Debug("remove the mark of a lost worker", "lost", id, "error", err)
-			}
 			if !w.wake(ref) {
-				if err := w.reg.Mark(ctx, id, ref); err != nil {
-					w.log.Warn("a session is left to the sweep", "session", ref.String(), "error", err)
-				}
+				return // the note stays, and with it the worker among the lost
+			}
+			if err := w.reg.UnmarkAt(ctx, id, ref, at); err != nil {
+				w.log.Debug("remove the mark of a lost worker", "lost", id, "error", err)
 			}
 		}(ref)
 	}
