@@ -74,6 +74,14 @@ func (c Condition) check(f *File) error {
 	return holdfast.Errorf(holdfast.CodeStale, "If-Match: the agent file %s is another one now, %s", f.Name, f.ETag())
 }
 
+// mayBeDone reports whether a change whose If-Match does not hold may have been
+// made already, by the same request whose answer was lost: a file that is what the
+// change would make of it is the answer then (RFC 9110, section 13.1.1). own says
+// that the tenant has such a file.
+func (c Condition) mayBeDone(stale error, own bool) bool {
+	return own && c.Match != "" && c.NoneMatch == "" && holdfast.CodeOf(stale) == holdfast.CodeStale
+}
+
 // Library is the agent files that tenants may use: for each its own, in
 // revisions, above those of the deployment, which all share and none can change.
 // A tenant's own file hides one of the deployment with the same name; deleting it
@@ -254,10 +262,14 @@ func (l *Library) changeOnce(ctx context.Context, tenant, name, origin string, c
 	case holdfast.CodeOf(err) != holdfast.CodeNotFound:
 		return File{}, false, err
 	}
-	if err := c.check(now); err != nil {
-		return File{}, false, err
+	stale := c.check(now)
+	if stale != nil && !c.mayBeDone(stale, own) {
+		return File{}, false, stale
 	}
 	source, err := next(now, own)
+	if stale != nil && (err != nil || source == nil || newest.Digest != Digest(source)) {
+		return File{}, false, stale
+	}
 	if err != nil {
 		return File{}, false, err
 	}

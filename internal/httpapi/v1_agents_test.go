@@ -42,6 +42,9 @@ func TestAgentVersions(t *testing.T) {
 	put(first, 412, "If-None-Match", "*")
 	two := put(strings.Replace(first, "one\n", "two\n", 1), 200, "If-Match", one.ETag)
 	put(first, 412, "If-Match", one.ETag)
+	if again := put(two.Source, 200, "If-Match", one.ETag); again.Version != 2 || again.ETag != two.ETag {
+		t.Errorf("the same request, whose answer was lost: %+v", again)
+	}
 	if two.Version != 2 || two.ETag == one.ETag {
 		t.Errorf("second: %+v", two)
 	}

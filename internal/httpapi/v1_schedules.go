@@ -240,10 +240,15 @@ func (a *API) newSchedule(ctx context.Context, key string, n *NewSchedule) (s sc
 			if s.Spec, err = a.scheduleSpec(ctx, &n.ScheduleBody, was.Spec.StartsAt); err != nil {
 				return s, false, err
 			}
-			if !sameSpec(&s.Spec, &was.Spec) {
+			switch {
+			case sameSpec(&s.Spec, &was.Spec):
+				return was, false, nil
+			case n.ID != "":
+				// Whoever chose the id may never have used this key.
+				return s, false, holdfast.Errorf(holdfast.CodeConflict, "there is a schedule %s already, and it says something else", n.ID)
+			default:
 				return s, false, holdfast.Errorf(holdfast.CodeKeyReused, "the Idempotency-Key was used before with another body, or what it made was changed")
 			}
-			return was, false, nil
 		}
 		if holdfast.CodeOf(err) != holdfast.CodeNotFound {
 			return s, false, unavailable(err)

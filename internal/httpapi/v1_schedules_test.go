@@ -80,6 +80,11 @@ func TestScheduleRoutes(t *testing.T) {
 		t.Error("the answers differ")
 	}
 	again(`{"every":"1h",`+say+`}`, 422)
+	// An id that is taken is named, whatever the key.
+	again(`{"id":"a","every":"2h",`+say+`}`, 200)
+	if answer := again(`{"id":"a",`+daily+`}`, 409); !strings.Contains(answer, "there is a schedule a already") || strings.Contains(answer, "Idempotency-Key") {
+		t.Errorf("an id that is taken: %s", answer)
+	}
 
 	for i := range 5 {
 		w.mustCall("POST", v1, fmt.Sprintf(`{"id":"p%d","every":"1h",%s}`, i, say), nil)

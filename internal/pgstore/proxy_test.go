@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -17,7 +18,7 @@ type cut int
 
 const (
 	cutNever  cut = iota
-	cutBefore     // the server does not get COMMIT
+	cutBefore     // the server does not hear that it is to commit
 	cutAfter      // the server has committed and the client does not hear of it
 )
 
@@ -76,22 +77,50 @@ func (p *proxy) arm(c cut) {
 	p.next = c
 }
 
+// talk is what a client has said so far.
+type talk struct {
+	statements map[string]string // text by name
+	begun      bool              // in a transaction of its own
+	write      bool              // it has changed something since the last Sync
+}
+
 // take looks at a message of a client and returns where to cut the connection:
-// when the statement COMMIT, whose name Parse tells, is bound.
-func (p *proxy) take(kind byte, body []byte, commit *string) cut {
+// when the statement COMMIT is bound or, outside a transaction, at the Sync that
+// ends a batch with a write, which commits it.
+func (p *proxy) take(kind byte, body []byte, said *talk) cut {
 	first, rest, _ := bytes.Cut(body, []byte{0})
 	second, _, _ := bytes.Cut(rest, []byte{0})
-	switch {
-	case kind == 'P' && string(second) == "commit": // name, query
-		*commit = string(first)
-	case kind == 'B' && *commit != "" && string(second) == *commit: // portal, name
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		c := p.next
-		p.next = cutNever
-		return c
+	switch kind {
+	case 'P': // name, query
+		said.statements[string(first)] = string(second)
+	case 'B': // portal, name
+		switch q := said.statements[string(second)]; {
+		case q == "begin":
+			said.begun = true
+		case q == "commit":
+			said.begun = false
+			return p.fire()
+		case q == "rollback":
+			said.begun = false
+		case !said.begun && (strings.Contains(q, "INSERT INTO ") || strings.Contains(q, "UPDATE ") || strings.Contains(q, "DELETE FROM ")):
+			said.write = true
+		}
+	case 'S':
+		if said.write {
+			said.write = false
+			return p.fire()
+		}
 	}
 	return cutNever
+}
+
+// fire returns what the proxy is armed with, once.
+func (p *proxy) fire() cut {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.next
+	p.next = cutNever
+	return c
 }
 
 // message reads one message of a client; the first one has no type.
@@ -153,7 +182,7 @@ func (p *proxy) serve(client net.Conn) {
 		}
 	})
 	r := bufio.NewReaderSize(client, 64<<10)
-	commit := ""
+	said := talk{statements: map[string]string{}}
 	for first := true; ; first = false {
 		kind, whole, err := message(r, first)
 		if err != nil {
@@ -161,7 +190,7 @@ func (p *proxy) serve(client net.Conn) {
 		}
 		c := cutNever
 		if !first {
-			c = p.take(kind, whole[5:], &commit)
+			c = p.take(kind, whole[5:], &said)
 		}
 		if c == cutBefore {
 			break

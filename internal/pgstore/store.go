@@ -41,6 +41,8 @@ const (
 	// callTimeout is when a transaction is given up, also on a server that does not
 	// even answer that a statement timed out.
 	callTimeout = 40 * time.Second
+	// diskFull is the SQLSTATE of a write for which there is no room.
+	diskFull = "53100"
 	// everyone is the tenant of a transaction that acts for all of them.
 	everyone = "*"
 )
@@ -167,6 +169,9 @@ func wrap(ctx context.Context, err error, doing string) error {
 		return unavailable(full)
 	}
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		if pg.Code == diskFull {
+			return holdfast.WrapError(holdfast.CodeUnavailable, full, "the database has no room left on its disk")
+		}
 		switch pg.Code[:min(2, len(pg.Code))] {
 		case "08", "53", "40", "55": // connection, resources, rollback by a conflict, locks
 			return unavailable(full)

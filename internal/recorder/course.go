@@ -46,9 +46,14 @@ func (c *course) run(ctx context.Context) error {
 	defer cancel(nil)
 	from := c.at
 	wg.Go(func() {
-		cancel(c.source.Frames(ctx, c.stream, from, func(f Frame) error { return q.put(ctx, decode(f)) }))
+		cancel(events.Guard(c.log, "read the stream", func() error {
+			return c.source.Frames(ctx, c.stream, from, func(f Frame) error {
+				// The source may call from a goroutine of its own.
+				return events.Guard(c.log, "read a frame", func() error { return q.put(ctx, decode(f)) })
+			})
+		}))
 	})
-	wg.Go(func() { cancel(c.tend(ctx)) })
+	wg.Go(func() { cancel(events.Guard(c.log, "tend the stream", func() error { return c.tend(ctx) })) })
 
 	for {
 		wait := max(c.cfg.MaxWait, min(restShare*c.took, c.cfg.MaxWait+maxRest))

@@ -14,7 +14,9 @@
 //     is waited for: it stops the stream until a newer recorder takes over;
 //   - several recorders may run. Per stream the store's cursor decides which of
 //     them records; the others look once a second and take over when frames wait
-//     and the cursor stands still.
+//     and the cursor stands still;
+//   - a panic ends neither the process nor its other streams: it is logged with
+//     its stack, and the stream begins anew from the cursor after a pause.
 //
 // Frames are removed from the bus when they are recorded and older than
 // [Config.Retention], earlier if the stream is getting full.

@@ -141,7 +141,7 @@ func (r *Recorder) run(ctx context.Context, stream string, p *progress) {
 	for ctx.Err() == nil {
 		started := time.Now()
 		c := &course{Recorder: r, stream: stream, progress: p, log: log}
-		err := c.run(ctx)
+		err := events.Guard(log, "record", func() error { return c.run(ctx) })
 		p.active.Store(false)
 		p.queue.Store(nil)
 		if ctx.Err() != nil {
@@ -149,9 +149,10 @@ func (r *Recorder) run(ctx context.Context, stream string, p *progress) {
 		}
 		if errors.Is(err, events.ErrCursorMoved) {
 			log.Info("another recorder records this stream, standing by")
-			r.standBy(ctx, stream, p)
-			backoff = minBackoff
-			continue
+			if err = events.Guard(log, "stand by", func() error { r.standBy(ctx, stream, p); return nil }); err == nil {
+				backoff = minBackoff
+				continue
+			}
 		}
 		if time.Since(started) > maxBackoff {
 			backoff = minBackoff

@@ -66,22 +66,25 @@ func (k *Keeper) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	failing := false
+	var rest backoff
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
 		}
-		next, err := k.Fire(ctx)
+		var next time.Time
+		returned := false // else it panicked as a whole, not for one row
+		err := events.Guard(k.log, "fire timers", func() (err error) { next, err = k.Fire(ctx); returned = true; return err })
 		wait := k.cfg.Look
 		switch {
 		case err != nil && ctx.Err() == nil:
 			if !failing {
 				k.log.Warn("timers cannot be looked at, trying again", "error", err)
 			}
-			failing, wait = true, away
+			failing, wait = true, rest.after(returned)
 		case err == nil:
-			failing = false
+			failing, rest = false, 0
 			if !next.IsZero() {
 				wait = max(least, min(wait, next.Sub(k.cfg.Now())))
 			}
@@ -117,13 +120,7 @@ func (k *Keeper) send(ctx context.Context, due []events.Timer) error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			c, err := events.NewCommand(t.Session, events.KindTimer, t.ID, events.TimerBody{Timer: t.ID})
-			if err == nil {
-				sctx, cancel := context.WithTimeout(ctx, sendTimeout)
-				err = k.cfg.Sender.Send(sctx, c)
-				cancel()
-			}
-			if err != nil {
+			if err := events.Guard(k.log, "fire a timer", func() error { return k.one(ctx, &t) }); err != nil {
 				mu.Lock()
 				failed = errors.Join(failed, fmt.Errorf("fire timer %s of %s: %w", t.ID, t.Session, err))
 				mu.Unlock()
@@ -132,4 +129,15 @@ func (k *Keeper) send(ctx context.Context, due []events.Timer) error {
 	}
 	wg.Wait()
 	return failed
+}
+
+// one sends the command of one timer.
+func (k *Keeper) one(ctx context.Context, t *events.Timer) error {
+	c, err := events.NewCommand(t.Session, events.KindTimer, t.ID, events.TimerBody{Timer: t.ID})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	return k.cfg.Sender.Send(ctx, c)
 }

@@ -78,22 +78,25 @@ func (s *Starter) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	failing := false
+	var rest backoff
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
 		}
-		next, err := s.Fire(ctx)
+		var next time.Time
+		returned := false // else it panicked as a whole, not for one row
+		err := events.Guard(s.log, "fire schedules", func() (err error) { next, err = s.Fire(ctx); returned = true; return err })
 		wait := s.cfg.Look
 		switch {
 		case err != nil && ctx.Err() == nil:
 			if !failing {
 				s.log.Warn("schedules cannot be served, trying again", "error", err)
 			}
-			failing, wait = true, max(away, wait)
+			failing, wait = true, max(rest.after(returned), wait)
 		case err == nil:
-			failing = false
+			failing, rest = false, 0
 			if !next.IsZero() {
 				wait = max(least, min(wait, next.Sub(s.cfg.Now())))
 			}
@@ -118,7 +121,7 @@ func (s *Starter) Fire(ctx context.Context) (next time.Time, err error) {
 			slots <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-slots }()
-				if err := s.one(ctx, &one); err != nil {
+				if err := events.Guard(s.log, "fire a schedule", func() error { return s.one(ctx, &one) }); err != nil {
 					mu.Lock()
 					failed = errors.Join(failed, fmt.Errorf("fire schedule %s of %s: %w", one.ID, one.Tenant, err))
 					mu.Unlock()

@@ -2,8 +2,25 @@ package sqlitestore
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
+
+	holdfast "github.com/holdfast-run/holdfast"
 )
+
+// Fail lets the next write be reported as failed, after it is committed or instead
+// of that, as a disk does that fails in the middle of a sync.
+func (s *Store) Fail(happened bool) {
+	s.commit = func(tx *sql.Tx) error {
+		s.commit = (*sql.Tx).Commit
+		end := tx.Rollback
+		if happened {
+			end = tx.Commit
+		}
+		return errors.Join(holdfast.Errorf(holdfast.CodeUnavailable, "the disk fails, for the test"), end())
+	}
+}
 
 // SetRoom lets the file grow by that many pages from now on, as a disk would that
 // has no more room. Less than 0 is no limit.

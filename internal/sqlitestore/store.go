@@ -50,6 +50,8 @@ type Store struct {
 	log  *slog.Logger
 	w    *sql.DB // one connection, so that writers queue here and not in the file
 	r    *sql.DB
+	// commit ends the transactions of write; tests let it fail.
+	commit func(*sql.Tx) error
 
 	unprojected atomic.Int64
 }
@@ -69,7 +71,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open archive %s: %w", path, err)
 	}
-	s := &Store{path: abs, log: o.Logger}
+	s := &Store{path: abs, log: o.Logger, commit: (*sql.Tx).Commit}
 	if err := os.MkdirAll(filepath.Dir(abs), 0o700); err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
@@ -149,7 +151,9 @@ func (s *Store) wrap(ctx context.Context, err error, doing string) error {
 	}
 	if e := (*sqlite.Error)(nil); errors.As(err, &e) {
 		switch e.Code() & 0xff {
-		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM:
+		case sqlite3.SQLITE_FULL:
+			return holdfast.WrapError(holdfast.CodeUnavailable, fmt.Errorf("%s: %w", doing, err), "the archive has no room left on its disk")
+		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM:
 			return holdfast.WrapError(holdfast.CodeUnavailable, fmt.Errorf("%s: %w", doing, err), "the archive is not available")
 		}
 	}
@@ -168,5 +172,5 @@ func (s *Store) write(ctx context.Context, doing string, fn func(tx *sql.Tx) err
 		}
 		return s.wrap(ctx, err, doing)
 	}
-	return s.wrap(ctx, tx.Commit(), doing)
+	return s.wrap(ctx, s.commit(tx), doing)
 }

@@ -83,7 +83,7 @@ func (d *Deliverer) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		_, err := d.Deliver(ctx)
+		err := events.Guard(d.cfg.Logger, "deliver to webhooks", func() error { _, err := d.Deliver(ctx); return err })
 		if now := d.cfg.Now(); err == nil && now.Sub(forgot) > forgetEvery {
 			forgot = now
 			err = d.cfg.Store.ForgetDeliveries(ctx, now.Add(-Keep))
@@ -111,11 +111,7 @@ func (d *Deliverer) Deliver(ctx context.Context) (n int, err error) {
 			slots <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-slots }()
-				o := d.attempt(ctx, &one)
-				if ctx.Err() != nil {
-					return // it comes again after the lease
-				}
-				if err := d.cfg.Store.SettleDelivery(ctx, one, o); err != nil {
+				if err := events.Guard(d.cfg.Logger, "deliver to a webhook", func() error { return d.one(ctx, &one) }); err != nil {
 					mu.Lock()
 					failed = errors.Join(failed, err)
 					mu.Unlock()
@@ -127,6 +123,16 @@ func (d *Deliverer) Deliver(ctx context.Context) (n int, err error) {
 			return n, failed
 		}
 	}
+}
+
+// one makes one attempt and settles it. What could not be settled comes again
+// after the lease, under the same id.
+func (d *Deliverer) one(ctx context.Context, one *Delivery) error {
+	o := d.attempt(ctx, one)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return d.cfg.Store.SettleDelivery(ctx, *one, o)
 }
 
 // Body is what a webhook gets.

@@ -95,15 +95,21 @@ const releaseTimeout = 5 * time.Second
 // Lease implements [oauth.GrantStore].
 func (s Grants) Lease(ctx context.Context, key oauth.GrantKey, ttl time.Duration) (func(), error) {
 	id, holder := grantID(key), rand.Text()
-	if err := s.v.store.LeaseEntry(ctx, key.Tenant, KindGrant, id, holder, ttl); err != nil {
-		return nil, translate(err, "lease a grant")
-	}
-	return sync.OnceFunc(func() {
+	release := sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 		defer cancel()
 		// A lease that cannot be given back ends by itself.
 		_ = s.v.store.ReleaseEntry(ctx, key.Tenant, KindGrant, id, holder)
-	}), nil
+	})
+	err := s.v.store.LeaseEntry(ctx, key.Tenant, KindGrant, id, holder, ttl)
+	if err == nil {
+		return release, nil
+	}
+	if !errors.Is(err, ErrLeaseHeld) {
+		// It may be given, and only the answer lost: nobody could refresh until its end.
+		release()
+	}
+	return nil, translate(err, "lease a grant")
 }
 
 // translate gives errors of the store the identity that package oauth knows.
