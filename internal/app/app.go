@@ -474,7 +474,9 @@ func (p *program) compact(ctx context.Context) error {
 			return nil
 		case <-t.C:
 		}
-		if n, err := p.store.CompactIdle(ctx, compactMost); err != nil && ctx.Err() == nil {
+		var n int
+		err := events.Guard(p.log, "compact the archive", func() (err error) { n, err = p.store.CompactIdle(ctx, compactMost); return err })
+		if err != nil && ctx.Err() == nil {
 			p.log.Warn("compact the archive", "error", err)
 		} else if n > 0 {
 			p.log.Debug("compacted sessions", "sessions", n)

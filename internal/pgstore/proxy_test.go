@@ -100,10 +100,12 @@ func (p *proxy) take(kind byte, body []byte, said *talk) cut {
 		case q == "commit":
 			said.begun = false
 			return p.fire()
-		case q == "rollback":
-			said.begun = false
 		case !said.begun && (strings.Contains(q, "INSERT INTO ") || strings.Contains(q, "UPDATE ") || strings.Contains(q, "DELETE FROM ")):
 			said.write = true
+		}
+	case 'Q': // query, for which nothing is prepared
+		if string(first) == "rollback" {
+			said.begun = false
 		}
 	case 'S':
 		if said.write {
