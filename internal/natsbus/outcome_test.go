@@ -181,7 +181,7 @@ func TestMarkOutcomes(t *testing.T) {
 			ref, worker := eventstest.NewRef(), holdfast.NewID()
 			marked := func() bool {
 				t.Helper()
-				refs, err := beside.Marked(patient(t), worker)
+				refs, _, err := beside.Marked(patient(t), worker)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -101,7 +101,7 @@ func TestMarkOutcomes(t *testing.T) {
 					t.Fatalf("%d runs", n)
 				}
 				marked := func() bool {
-					refs, err := w.bus.Marked(t.Context(), name)
+					refs, _, err := w.bus.Marked(t.Context(), name)
 					if err != nil {
 						t.Fatal(err)
 					}
