@@ -378,7 +378,7 @@ func attend(t *testing.T, base, session string) (became string, asked int, said 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v1/sessions/"+session+"/events", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v1/sessions/"+session+"/events?position=false", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}

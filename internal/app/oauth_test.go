@@ -280,7 +280,7 @@ func follow(t *testing.T, base, session string, after uint64, until string, head
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/v1/sessions/%s/events?after=%d", base, session, after), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/v1/sessions/%s/events?after=%d&position=false", base, session, after), http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func (w *world) stream(ctx context.Context, session string, after uint64, fn fun
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	if _, err := fmt.Fprintf(conn, "GET /v1/sessions/%s/events?after=%d HTTP/1.1\r\nHost: bench\r\n\r\n", session, after); err != nil {
+	if _, err := fmt.Fprintf(conn, "GET /v1/sessions/%s/events?after=%d&position=false HTTP/1.1\r\nHost: bench\r\n\r\n", session, after); err != nil {
 		return err
 	}
 	resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 16<<10), nil)

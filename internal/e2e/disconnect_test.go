@@ -203,9 +203,13 @@ func withHTTP(ctx context.Context, url, session string, tr *transcript) error {
 				id = string(text)
 			} else if text, ok := bytes.CutPrefix(line, []byte("data: ")); ok {
 				data = text
-			} else if len(line) == 0 && data != nil {
-				tr.add(data)
-				last, data = id, nil
+			} else if len(line) == 0 {
+				// What has no id is no event of the log.
+				if id != "" && data != nil {
+					tr.add(data)
+					last = id
+				}
+				id, data = "", nil
 			}
 		}
 		resp.Body.Close()

@@ -94,9 +94,12 @@ func openStream(t testing.TB, ctx context.Context, method, url, body string, las
 // next returns the next event; false is the end of the stream.
 func (s *stream) next() (l line, ok bool) {
 	s.t.Helper()
+	named := false // what has a name of its own is no event of the log
 	for s.r.Scan() {
 		text := s.r.Text()
 		switch name, value, _ := strings.Cut(text, ": "); name {
+		case "event":
+			named = true
 		case "id":
 			id, err := strconv.ParseUint(value, 10, 64)
 			if err != nil {
@@ -104,6 +107,9 @@ func (s *stream) next() (l line, ok bool) {
 			}
 			l.id = id
 		case "data":
+			if named {
+				continue
+			}
 			ev, err := holdfast.UnmarshalEvent([]byte(value))
 			if err != nil {
 				s.t.Fatalf("event %q: %v", value, err)
@@ -111,7 +117,8 @@ func (s *stream) next() (l line, ok bool) {
 			l.data, l.ev = value, ev
 		case "":
 			if strings.HasPrefix(text, ":") || l.ev == nil {
-				continue // a heartbeat
+				named = named && text != ""
+				continue // a heartbeat, or what was named
 			}
 			return l, true
 		default:

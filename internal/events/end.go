@@ -39,7 +39,8 @@ type End struct {
 	Tail
 	// Frame is the last frame of the log, nil if the bus does not have it.
 	Frame *Frame
-	// Info is what the store knows, nil if it was not asked.
+	// Info is what the store knows, the zero value if it does not have the session,
+	// nil if it was not asked or did not answer.
 	Info *SessionInfo
 }
 
@@ -83,10 +84,13 @@ func endAt(ctx context.Context, store HeadReader, ref holdfast.SessionRef, st St
 		}
 		frame = &f
 		if f.Prev != 0 {
-			if info, ok := glance(ctx, store, ref); ok && info.Head.Seq > f.Last() {
-				return End{Tail: info.tail(st.Pos), Info: &info}, nil
+			end := End{Tail: frameTail(st.Pos, frame), Frame: frame}
+			if info, ok := glance(ctx, store, ref); ok {
+				if end.Info = &info; info.Head.Seq > f.Last() {
+					end.Tail, end.Frame = info.tail(st.Pos), nil
+				}
 			}
-			return End{Tail: frameTail(st.Pos, frame), Frame: frame}, nil
+			return end, nil
 		}
 	}
 	info, err := store.Session(ctx, ref)
@@ -102,11 +106,15 @@ func endAt(ctx context.Context, store HeadReader, ref holdfast.SessionRef, st St
 // glanceTimeout is how long the store may take to say that it is further than the bus.
 const glanceTimeout = 250 * time.Millisecond
 
-// glance asks the store for a session's row, if it answers at once.
+// glance asks the store for a session's row, if it answers at once. The row of a
+// session that it does not have is the zero value.
 func glance(ctx context.Context, store HeadReader, ref holdfast.SessionRef) (SessionInfo, bool) {
 	ctx, cancel := context.WithTimeout(ctx, glanceTimeout)
 	defer cancel()
 	info, err := store.Session(ctx, ref)
+	if errors.Is(err, ErrNoSession) {
+		return SessionInfo{}, true
+	}
 	return info, err == nil
 }
 

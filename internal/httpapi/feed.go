@@ -98,7 +98,8 @@ type feed struct {
 	blocks []block
 	bytes  int
 	head   uint64
-	wake   chan struct{} // closed and replaced when head rises
+	row    events.SessionInfo // at head, as far as it is known
+	wake   chan struct{}      // closed and replaced when head rises
 	ended  bool
 }
 
@@ -188,7 +189,12 @@ func (f *feed) start(ctx context.Context) (stop func(), err error) {
 	case end.Seq == 0:
 		stop()
 		return nil, errNoSession(f.ref)
-	case end.Frame != nil:
+	}
+	row := rowBefore(ctx, f.hub.reader, f.ref, end)
+	f.mu.Lock()
+	f.row = row
+	f.mu.Unlock()
+	if end.Frame != nil {
 		f.add(end.Frame.Events)
 		return stop, nil
 	}
@@ -268,9 +274,16 @@ func (f *feed) headSeq() uint64 {
 	return f.head
 }
 
+// standing returns the newest seq and the row of the session there.
+func (f *feed) standing() (head uint64, row events.SessionInfo) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.head, f.row
+}
+
 // add appends events to the ring, those that are new, and wakes the readers.
 func (f *feed) add(evs []events.Envelope) {
-	head := f.headSeq() // only this goroutine raises it
+	head, row := f.standing() // only this goroutine changes them
 	for len(evs) > 0 && evs[0].Seq <= head {
 		evs = evs[1:]
 	}
@@ -281,6 +294,7 @@ func (f *feed) add(evs []events.Envelope) {
 	for i := range b.items {
 		b.size += len(b.items[i].sse) + itemOverhead
 	}
+	fold(&row, evs)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n := len(f.blocks); n > 0 && evs[0].Seq != f.head+1 {
@@ -297,7 +311,7 @@ func (f *feed) add(evs []events.Envelope) {
 		// A copy lets go of what was dropped.
 		f.blocks = append([]block(nil), f.blocks[drop:]...)
 	}
-	f.head = evs[len(evs)-1].Seq
+	f.head, f.row = evs[len(evs)-1].Seq, row
 	close(f.wake)
 	f.wake = make(chan struct{})
 }

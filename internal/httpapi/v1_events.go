@@ -34,7 +34,9 @@ func (a *API) eventRoutes(mux *http.ServeMux, api huma.API) {
 		},
 	}
 	api.OpenAPI().Components.Schemas.Map()["Event"] = event
+	api.OpenAPI().Components.Schemas.Map()["StreamPosition"] = positionSchema()
 	ref := &huma.Schema{Ref: "#/components/schemas/Event"}
+	inStream := &huma.Schema{AnyOf: []*huma.Schema{ref, {Ref: "#/components/schemas/StreamPosition"}}}
 	param := func(name, in, doc string, s *huma.Schema) *huma.Param {
 		return &huma.Param{Name: name, In: in, Description: doc, Schema: s, Required: in == "path"}
 	}
@@ -53,8 +55,9 @@ func (a *API) eventRoutes(mux *http.ServeMux, api huma.API) {
 	}
 	add("stream-events", "/v1/sessions/{id}/events", "Stream events",
 		"All events behind a cursor, in order and without a gap, and then those to come, as server-sent events (id is the sequence number, data the event) or, with Accept: application/x-ndjson, as JSON lines (an empty line says that the stream is alive). "+
+			"The first of them says where the session stands: an object of type stream_position, which is no event of the log; as a server-sent event it is named position and has no id. Who subscribes after it has sent something learns so what came before. "+
 			"A stream that breaks off goes on with Last-Event-ID, or after, set to the last sequence number that was read. A cursor beyond the end of the session is answered with 410.",
-		map[string]*huma.MediaType{typeSSE: {Schema: ref}, typeNDJSON: {Schema: ref}},
+		map[string]*huma.MediaType{typeSSE: {Schema: inStream}, typeNDJSON: {Schema: inStream}},
 		append([]*huma.Param{
 			session,
 			param("after", "query", "Sequence number of the last event that is not wanted. Default 0: from the beginning.", num),
@@ -80,7 +83,7 @@ type eventQuery struct {
 }
 
 func parseEventQuery(r *http.Request) (q eventQuery, err error) {
-	q.wait = true
+	q.wait, q.position = true, true
 	for name, values := range r.URL.Query() {
 		v := values[len(values)-1]
 		switch name {
@@ -130,6 +133,7 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var head uint64
+	var row events.SessionInfo // at head, where it is known
 	if q.poll > 0 {
 		if err := a.checkCursor(ctx, ref, q.after); err != nil {
 			return err
@@ -156,16 +160,15 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		q.wait = !over
-		head = max(f.headSeq(), q.after)
+		head, row = f.standing()
+		head = max(head, q.after)
 	} else if err := a.checkCursor(ctx, ref, q.after); err != nil {
 		return err
 	}
 	if head == 0 {
-		tail, err := events.ReadTail(ctx, a.cfg.Bus, a.cfg.Store, ref)
-		if err != nil {
-			return unavailable(err)
+		if head, row, err = a.standing(ctx, ref); err != nil {
+			return err
 		}
-		head = tail.Seq
 	}
 	stands(w, head)
 	out := &eventSink{lines: q.lines, until: q.until, replay: q.replay, gone: ctx.Done(), stop: a.hub.ctx.Done()}
@@ -177,7 +180,7 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 		a.logError(ctx, "a stream could not begin", err)
 		return nil
 	}
-	if err := out.begin(q.after, head, ref.Session); err != nil {
+	if err := out.begin(q.after, head, ref.Session, row); err != nil {
 		a.logError(ctx, "a stream could not begin", err)
 		return nil
 	}

@@ -175,6 +175,12 @@ func typed(s *huma.Schema) pageMember {
 		m := typed(s.Items)
 		m.Type = "list of " + m.Type
 		return m
+	case len(s.AnyOf) > 0:
+		m := typed(s.AnyOf[0])
+		for _, other := range s.AnyOf[1:] {
+			m.Type += " or " + typed(other).Type
+		}
+		return m
 	case len(s.Enum) > 0:
 		return pageMember{Type: strings.Trim(fmt.Sprint(s.Enum), "[]")}
 	}

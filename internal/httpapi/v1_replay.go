@@ -3,9 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -21,10 +19,6 @@ import (
 // of its newest event when the stream began.
 const headerSeq = "Holdfast-Seq"
 
-// typePosition is the type of the line that says the same in the stream, for
-// those who ask for it. It is no event of the log and has no seq.
-const typePosition = "stream_position"
-
 // replay is how a request wants the events to come.
 type replay struct {
 	// factor is how many times faster than it was, 0 for as fast as it goes.
@@ -38,7 +32,7 @@ type replay struct {
 	// poll is how long the stream waits for the first event, 0 if it does not end
 	// by itself.
 	poll time.Duration
-	// position asks for the line that says where the session stands.
+	// position is whether the stream begins with where the session stands.
 	position bool
 }
 
@@ -108,7 +102,7 @@ func replayParams(param func(name, in, doc string, s *huma.Schema) *huma.Param) 
 		param("limit", "query", "The stream ends after so many events, 1 to 100000: with after, a log can be read step by step.", num),
 		param("pace", "query", "original plays the events with the pauses that there were, 2x twice as fast, 0.5x half as fast (0.001x to 1000x). Default: as fast as it goes.", str),
 		param("max_gap", "query", "The longest pause with pace, such as 2s: a night in which a session waited for somebody need not be waited for again.", str),
-		param("position", "query", "true begins the stream with an object of type stream_position, as the server-sent event named position, that says how far the session is (seq) and where the stream begins (after). It is no event of the log. It is not sent unasked, since clients that know nothing of it take every line for an event. The header Holdfast-Seq says the same on every stream, before its first byte.", boolean),
+		param("position", "query", "false leaves out what a stream begins with otherwise: where the session stands (StreamPosition), for clients that take every line for an event of the log. Default: true. The header Holdfast-Seq says the session's newest sequence number on every stream.", boolean),
 	}
 }
 
@@ -145,28 +139,6 @@ func (a *API) longPoll(ctx context.Context, ref holdfast.SessionRef, after uint6
 		}
 		release()
 	}
-}
-
-// begin writes what comes before the first event.
-func (s *eventSink) begin(after, head uint64, session string) error {
-	if !s.replay.position {
-		return nil
-	}
-	line, err := json.Marshal(struct {
-		Type    string `json:"type"`
-		Session string `json:"session"`
-		After   uint64 `json:"after"`
-		Head    uint64 `json:"head"`
-	}{typePosition, session, after, head})
-	if err != nil {
-		return fmt.Errorf("say where the session stands: %w", err)
-	}
-	if s.lines {
-		err = s.write(append(line, '\n'))
-	} else {
-		err = s.write(slices.Concat([]byte("event: position\ndata: "), line, []byte("\n\n")))
-	}
-	return errors.Join(err, s.flush())
 }
 
 // turn waits until it is the event's turn and reports whether it is wanted.

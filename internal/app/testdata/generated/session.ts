@@ -12,8 +12,10 @@ function check(ok: boolean, what: string, saw?: unknown): asserts ok {
 }
 
 type Event = components["schemas"]["Event"];
+type Position = components["schemas"]["StreamPosition"];
 
-// follow reads server-sent events until one has the type.
+// follow reads server-sent events until one has the type. Before them the stream
+// says where the session stands.
 async function follow(id: string, run: string, after: number, type: string): Promise<Event[]> {
   const { data, response } = await client.GET("/v1/sessions/{id}/events", {
     params: { path: { id }, query: { after, until: run }, header: {} },
@@ -21,6 +23,7 @@ async function follow(id: string, run: string, after: number, type: string): Pro
   });
   check(response.status === 200 && !!data, "the stream begins", response.status);
   const events: Event[] = [];
+  let position: Position | undefined;
   const decoder = new TextDecoder();
   let text = "";
   for await (const chunk of data as unknown as AsyncIterable<Uint8Array>) {
@@ -29,7 +32,13 @@ async function follow(id: string, run: string, after: number, type: string): Pro
       const line = text.slice(0, end).split("\n").find((l) => l.startsWith("data: "));
       text = text.slice(end + 2);
       if (!line) continue;
-      const event = JSON.parse(line.slice(6)) as Event;
+      const said = JSON.parse(line.slice(6)) as Event | Position;
+      if (!position) {
+        position = said as Position;
+        check(position.type === "stream_position" && position.after === after && position.head >= after, "the stream says where it begins", said);
+        continue;
+      }
+      const event = said as Event;
       events.push(event);
       if (event.type === type) return events;
     }
