@@ -47,7 +47,7 @@ nav ul{list-style:none;margin:0 0 .8rem;padding:0 0 0 .8rem}summary{cursor:point
 <p><b>{{.Summary}}.</b> {{.Description}}</p>
 {{if .Params}}<table><tr><th>Parameter<th>In<th>Type<th>Meaning</tr>{{range .Params}}<tr><td><code>{{.Name}}</code>{{if .Required}} *{{end}}<td>{{.In}}<td>{{.Type}}<td>{{.Doc}}</tr>{{end}}</table>{{end}}
 {{range .Bodies}}<p>Body, <code>{{.Media}}</code>: {{if .Schema}}<a href="#schema-{{.Schema}}">{{.Schema}}</a>{{else}}{{.Type}}{{end}}</p>{{end}}
-<table><tr><th>Status<th>Answer<th>Meaning</tr>{{range .Answers}}<tr><td>{{.Status}}<td>{{if .Schema}}<a href="#schema-{{.Schema}}">{{.Schema}}</a>{{else}}{{.Type}}{{end}}<td>{{.Doc}}</tr>{{end}}</table>
+<table><tr><th>Status<th>Answer<th>Meaning</tr>{{range .Answers}}<tr><td>{{.Status}}<td>{{if .Schema}}<a href="#schema-{{.Schema}}">{{.Type}}</a>{{else}}{{.Type}}{{end}}<td>{{.Doc}}</tr>{{end}}</table>
 {{end}}{{end}}
 <h2 id="error-codes">Error codes</h2><table><tr><th>Code<th>Status<th>May be repeated</tr>{{range .Codes}}<tr><td><code>{{.Code}}</code><td>{{.Status}}<td>{{if .Retryable}}yes{{end}}</tr>{{end}}</table>
 <h2 id="schemas">Schemas</h2>
