@@ -20,10 +20,10 @@ import (
 // hands it to nobody who has not asked for that name.
 const typePosition = "stream_position"
 
-// position says where a stream begins and where its session stands. Who
+// streamPosition says where a stream begins and where its session stands. Who
 // subscribes after it has sent something knows by it what is past and what is
 // still to come.
-type position struct {
+type streamPosition struct {
 	Type    string `json:"type"`
 	Session string `json:"session"`
 	// After is the seq behind which the stream begins.
@@ -36,7 +36,7 @@ type position struct {
 	Run     string `json:"run,omitempty"`
 }
 
-// positionSchema describes a position.
+// positionSchema describes a streamPosition.
 func positionSchema() *huma.Schema {
 	str, seq := huma.TypeString, func(doc string) *huma.Schema {
 		return &huma.Schema{Type: huma.TypeInteger, Format: "int64", Description: doc}
@@ -64,7 +64,7 @@ func (s *eventSink) begin(after, head uint64, session string, row events.Session
 	if !s.replay.position {
 		return nil
 	}
-	p := position{Type: typePosition, Session: session, After: after, Head: head}
+	p := streamPosition{Type: typePosition, Session: session, After: after, Head: head}
 	if row.Head.Seq == head {
 		p.Status, p.Waiting, p.Run = row.Status, row.Waiting, row.Run
 	}
