@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	holdfast "github.com/holdfast-run/holdfast"
 )
 
 // TestScenariosWithCrashes plays every scenario again and again, with the worker
@@ -75,6 +77,16 @@ func crash(t *testing.T, lane *world, s *scenario, n int, before bool, want stri
 		t.Errorf("conversation (-without a crash +with):\n%s", diff)
 	}
 	evs := w.events(ref(name))
+	if want, ok := s.parts["prompts"]; ok {
+		if diff := cmp.Diff(want, w.agents.heard.prompts(evs)); diff != "" {
+			t.Errorf("prompts (-without a crash +with):\n%s", diff)
+		}
+	}
+	for _, e := range evs {
+		if e.Type == holdfast.TypeToolCallResponse && strings.HasSuffix(kept(evs, e.Payload), lost) {
+			t.Errorf("the log has not the whole of %.300s", e.Payload)
+		}
+	}
 	checkLog(t, evs)
 	verify(t, ref(name), evs)
 	w.agents.tools.mu.Lock()

@@ -27,12 +27,19 @@ func count(evs []events.Envelope, typ string) (n int) {
 // wrote is a session that an owner before has written, group by group, and left.
 func (w *world) wrote(ref holdfast.SessionRef, groups ...[]holdfast.Event) {
 	w.t.Helper()
-	w.create(ref, &holdfast.SessionCreatedEvent{Agent: "agent"})
-	tail, err := events.ReadTail(w.t.Context(), w.bus, w.store, ref)
+	w.wroteOn(w.bus, ref, groups...)
+}
+
+func (w *world) wroteOn(bus events.Bus, ref holdfast.SessionRef, groups ...[]holdfast.Event) {
+	w.t.Helper()
+	if _, err := events.Create(w.t.Context(), bus, w.store, ref, &holdfast.SessionCreatedEvent{Agent: "agent"}); err != nil {
+		w.t.Fatal(err)
+	}
+	tail, err := events.ReadTail(w.t.Context(), bus, w.store, ref)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	writer, _, err := events.Claim(w.t.Context(), w.bus, w.store, ref, tail, "older", "command")
+	writer, _, err := events.Claim(w.t.Context(), bus, w.store, ref, tail, "older", "command")
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -39,6 +39,16 @@ var update = flag.Bool("update", false, "rewrite the expected parts of the scena
 //	take-back                cancels the oldest scheduled run
 //	expire WAITING           every timer that is set fires, three times over; then it parks
 //	cancel                   cancels the active run; then the session parks idle
+//	cancel-in-answer TEXT    a message; when the provider has begun to answer, the run
+//	                         is canceled and the session parks idle; then no request to
+//	                         the provider is open (see upstream)
+//	begun-yesterday          comes first: another worker began to answer "go" a day ago,
+//	                         and left; the session parks idle
+//
+// What happened is in these parts: conversation, the messages that the log leaves
+// behind; events, what a client of the contract sees. Two more are compared where a
+// scenario has them: prompts, the system prompts that models were given, by the
+// user's message; upstream, what the provider at http://upstream.test saw.
 type scenario struct {
 	path    string
 	archive *txtar.Archive
@@ -71,7 +81,10 @@ func (s *scenario) name() string { return strings.TrimSuffix(filepath.Base(s.pat
 // play performs the script.
 func (s *scenario) play(w *world, ref holdfast.SessionRef) {
 	w.t.Helper()
-	w.create(ref, &holdfast.SessionCreatedEvent{ToolsApproved: strings.Contains(s.parts["script"], "approved\n"), Agent: "agent"})
+	provider := w.upstream(s)
+	if !strings.HasPrefix(s.parts["script"], "begun-yesterday\n") {
+		w.create(ref, &holdfast.SessionCreatedEvent{ToolsApproved: strings.Contains(s.parts["script"], "approved\n"), Agent: "agent"})
+	}
 	for _, line := range strings.Split(strings.TrimSpace(s.parts["script"]), "\n") {
 		verb, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		var a events.Answer
@@ -113,6 +126,14 @@ func (s *scenario) play(w *world, ref holdfast.SessionRef) {
 			w.expire(ref)
 		case "cancel":
 			a = w.send(ref, events.KindCancel, nil)
+		case "cancel-in-answer":
+			if err := w.send(ref, events.KindRun, said(rest)).Err(); err != nil {
+				w.t.Fatal(err)
+			}
+			provider.awaitAsked(w.t)
+			a = w.send(ref, events.KindCancel, nil)
+		case "begun-yesterday":
+			w.begunYesterday(ref, s.parts["agent.yaml"])
 		default:
 			w.t.Fatalf("%s: unknown line %q", s.path, line)
 		}
@@ -122,10 +143,14 @@ func (s *scenario) play(w *world, ref holdfast.SessionRef) {
 			continue
 		}
 		w.waitParked(ref, until)
+		if verb == "cancel-in-answer" {
+			provider.awaitClosed(w.t)
+		}
 	}
 }
 
-// transcript shows the events that clients of the contract see, deltas joined.
+// transcript shows the events that clients of the contract see, deltas joined. Of a
+// response that was cut it says how much of the whole the log has.
 func transcript(evs []events.Envelope) string {
 	var b strings.Builder
 	var open string
@@ -168,6 +193,9 @@ func transcript(evs []events.Envelope) string {
 				fmt.Fprintf(&b, " %s=%q", k, fmt.Sprint(m[k]))
 			}
 		}
+		if e.Type == holdfast.TypeToolCallResponse && m["sha256"] != nil {
+			b.WriteString(" " + kept(evs, e.Payload))
+		}
 		b.WriteByte('\n')
 	}
 	end()
@@ -208,6 +236,7 @@ func TestScenarios(t *testing.T) {
 				"events":       transcript(w.events(ref("s"))),
 				"conversation": conversation(w.state(ref("s"))),
 			}
+			s.more(w, w.events(ref("s")), got)
 			if *update {
 				for i, p := range s.archive.Files {
 					if text, ok := got[p.Name]; ok {

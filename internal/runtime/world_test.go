@@ -21,7 +21,6 @@ import (
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/model"
-	"github.com/holdfast-run/holdfast/internal/model/scripted"
 	"github.com/holdfast-run/holdfast/internal/natsbus"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server"
 	"github.com/holdfast-run/holdfast/internal/natsbus/server/servertest"
@@ -323,7 +322,10 @@ type testAgents struct {
 	away   atomic.Bool            // where agent files are kept does not answer
 	tools  *effects
 	memory *tooltest.MemoryMap
-	limit  int64 // of the models' windows, in tokens; 0 is 1000
+	heard  heard
+	// provider is who answers for models of openai, nil if there are none.
+	provider *upstream
+	limit    int64 // of the models' windows, in tokens; 0 is 1000
 	// trap, if not nil, is called with the name of each thing that is asked of the
 	// agents, and may panic.
 	trap func(what string)
@@ -355,7 +357,7 @@ func (a *testAgents) Parse(name, source string) (*agent.Team, error) {
 
 func (a *testAgents) Model(_ context.Context, _ string, _ *agent.Team, m *agent.ModelSettings) (model.Model, runtime.ModelInfo, error) {
 	a.at("model")
-	built, err := scripted.New(model.Config{Provider: m.Provider, Model: m.Model, ProviderOpts: m.ProviderOpts}, scripted.Options{})
+	built, err := a.build(m)
 	info := runtime.ModelInfo{ContextLimit: cmp.Or(a.limit, 1000)}
 	if err != nil || a.trap == nil {
 		return built, info, err
@@ -475,6 +477,9 @@ func (e *effects) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 		<-ctx.Done()
 		return tool.Result{}, context.Cause(ctx)
 	case "flood":
+		if strings.Contains(c.Arguments, "page") { // a little more than a conversation holds
+			return tool.Result{Output: strings.Repeat("a line of sixteen\n", 8<<10)}, nil
+		}
 		if strings.Contains(c.Arguments, "nul") { // which takes much room in JSON
 			return tool.Result{Output: strings.Repeat("\x00", 120<<10)}, nil
 		}

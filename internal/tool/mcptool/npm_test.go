@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -106,6 +107,7 @@ func TestEverythingServer(t *testing.T) {
 
 			everythingAsks(t, ts)
 			everythingReads(t, ts)
+			everythingProgresses(t, ts)
 
 			// Canceled when the server says that it is at work.
 			ctx, cancel := context.WithCancel(t.Context())
@@ -185,6 +187,24 @@ func everythingReads(t *testing.T, ts *mcptool.Toolset) {
 		if res := call(t, ts, tool.Call{Name: "read_resource_of_everything", Arguments: fmt.Sprintf(`{"uri":%q}`, uri)}); res.IsError || !strings.Contains(res.Output, "[resource "+uri) {
 			t.Errorf("%s: %.300s", uri, res.Output)
 		}
+	}
+}
+
+// everythingProgresses: what the server says while it works comes before its answer,
+// in order.
+func everythingProgresses(t *testing.T, ts *mcptool.Toolset) {
+	t.Helper()
+	var said []string
+	res := call(t, ts, tool.Call{
+		Name: "trigger-long-running-operation", Arguments: `{"duration":0.2,"steps":4}`,
+		Progress: func(text string) { said = append(said, text) },
+	})
+	if want := "Long running operation completed. Duration: 0.2 seconds, Steps: 4."; res.IsError || res.Output != want {
+		t.Errorf("%+v, want %q", res, want)
+	}
+	// A server may drop notifications, or send the last ones too late.
+	if len(said) == 0 || !slices.IsSorted(said) || !strings.HasSuffix(said[0], " of 4") {
+		t.Errorf("progress %q", said)
 	}
 }
 
