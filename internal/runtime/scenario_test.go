@@ -130,6 +130,8 @@ func (s *scenario) play(w *world, ref holdfast.SessionRef) {
 			if err := w.send(ref, events.KindRun, said(rest)).Err(); err != nil {
 				w.t.Fatal(err)
 			}
+			// The provider may be asked before the log has what led to it.
+			w.wait(ref, "a model call", func(e events.Envelope) bool { return e.Type == holdfast.TypeModelCallStarted })
 			provider.awaitAsked(w.t)
 			a = w.send(ref, events.KindCancel, nil)
 		case "begun-yesterday":
