@@ -126,8 +126,8 @@ func TestMarkOutcomes(t *testing.T) {
 				w.say(s, "hello again", "")
 				w.waitParked(s, events.WaitingIdle)
 				stop()
-				if evs := w.events(s); count(evs, holdfast.TypeRunStarted) != 2 || count(evs, holdfast.TypeSessionClaimed) > 3 {
-					t.Errorf("%d events", len(evs))
+				if evs := w.events(s); count(evs, holdfast.TypeRunStarted) != 2 {
+					t.Errorf("%d runs", count(evs, holdfast.TypeRunStarted))
 				}
 			})
 		}
