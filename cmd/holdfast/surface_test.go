@@ -86,7 +86,7 @@ func TestSchedules(t *testing.T) {
 		says string // on both outputs
 	}{
 		{[]string{"add", "plan a trip", "--agent", "demo", "--cron", "30 7 * * 1-5", "--timezone", "Europe/Berlin", "--id", "trips"}, 0, "next: 20"},
-		{[]string{"add", "x", "--agent", "demo", "--every", "36h", "--id", "trips"}, exitFailed, "was used before"},
+		{[]string{"add", "x", "--agent", "demo", "--every", "36h", "--id", "trips"}, exitFailed, "there is a schedule trips already"},
 		{[]string{"add", "x", "--agent", "demo"}, exitUsage, "every"},
 		{[]string{"add", "x", "--every", "36h"}, exitUsage, "session"},
 		{[]string{"add", "x", "--agent", "demo", "--cron", "never"}, exitFailed, "cron"},
