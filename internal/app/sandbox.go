@@ -46,10 +46,35 @@ func openSandboxes(program, root string, log *slog.Logger) (*sandboxes, error) {
 			b.root, err = filepath.EvalSymlinks(b.root)
 		}
 	}
+	if err == nil {
+		err = b.claim()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("HOLDFAST_WORKSPACES: %w", err)
 	}
 	return b, nil
+}
+
+// ownedBy names the file that says whose the folder is.
+const ownedBy = ".holdfast-workspaces"
+
+// claim makes an empty folder one of workspaces. In a folder that holds something else
+// the sweep would remove what is not ours.
+func (b *sandboxes) claim() error {
+	name := filepath.Join(b.root, ownedBy)
+	if _, err := os.Stat(name); err == nil {
+		return nil
+	}
+	entries, err := os.ReadDir(b.root)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != ownedBy { // another worker may be a moment ahead
+			return fmt.Errorf("%s is not empty and not a folder of workspaces (it has no %s): name a folder of its own", b.root, ownedBy)
+		}
+	}
+	return os.WriteFile(name, []byte("Folders of sessions; those of deleted sessions are removed.\n"), 0o600)
 }
 
 // of returns the sandbox of a session, and makes its folder.

@@ -69,6 +69,17 @@ func TestSweep(t *testing.T) {
 	}
 	left("kept", "young")
 
+	if _, err := openSandboxes("/bin/sh", b.root, b.log); err != nil {
+		t.Errorf("the same folder again: %v", err)
+	}
+	foreign := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(foreign, "ann", "letters"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openSandboxes("/bin/sh", foreign, b.log); err == nil {
+		t.Error("a folder with something else in it is taken for workspaces")
+	}
+
 	for _, program := range []string{"/nonexistent", "/etc/passwd", "/"} {
 		if _, err := openSandboxes(program, t.TempDir(), b.log); err == nil {
 			t.Errorf("%s is a sandbox", program)
