@@ -88,6 +88,7 @@ deploy-check: ## Check docker-compose.yml and deploy/Dockerfile without Docker
 .PHONY: bench
 bench: ## Print the figures of docs/benchmarks.md; BENCH=pattern chooses, BENCHFLAGS='-kills 200 -parked 100000' makes more of it
 	go test ./internal/bench -run '^$$' -bench '$(or $(BENCH),.)' -benchtime 1x -timeout 60m $(BENCHFLAGS)
+	go test -run '^$$' -bench '$(or $(BENCH),Deltas|Turn)' -benchmem -timeout 60m ./internal/model/...
 
 .PHONY: bench-parts
 bench-parts: ## Run the benchmarks that packages have of their own; BENCH=pattern chooses

@@ -122,9 +122,9 @@ func TestRefusedConfigurations(t *testing.T) {
 }
 
 func TestHeaders(t *testing.T) {
-	stream := streams(t)["testdata/messages/text.txtar"]
+	stream := modeltest.Streams(t, every)["testdata/messages/text.txtar"]
 	for auth, want := range map[string]string{"api_key": "k/", "bearer": "/Bearer k"} {
-		client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		client := &http.Client{Transport: modeltest.Transport(func(r *http.Request) (*http.Response, error) {
 			if got := r.Header.Get("X-Api-Key") + "/" + r.Header.Get("Authorization"); got != want {
 				t.Errorf("auth %s: %q, want %q", auth, got, want)
 			}
@@ -143,7 +143,7 @@ func TestHeaders(t *testing.T) {
 
 // TestNoKeyToAnotherOrigin: a redirect must not carry the key away.
 func TestNoKeyToAnotherOrigin(t *testing.T) {
-	client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+	client := &http.Client{Transport: modeltest.Transport(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Host != "x.test" {
 			t.Errorf("a request to %s, key %q", r.URL.Host, r.Header.Get("X-Api-Key"))
 		}
@@ -164,8 +164,8 @@ func TestEnvironmentIsIgnored(t *testing.T) {
 	t.Setenv("ANTHROPIC_API_KEY", "of-the-operator")
 	t.Setenv("ANTHROPIC_AUTH_TOKEN", "of-the-operator")
 	t.Setenv("ANTHROPIC_CUSTOM_HEADERS", "X-Operator: secret")
-	stream := streams(t)["testdata/messages/text.txtar"]
-	client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+	stream := modeltest.Streams(t, every)["testdata/messages/text.txtar"]
+	client := &http.Client{Transport: modeltest.Transport(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Host != "x.test" || r.Header.Get("X-Api-Key")+r.Header.Get("Authorization")+r.Header.Get("X-Operator") != "" {
 			t.Errorf("a request to %s with %v", r.URL, r.Header)
 		}

@@ -16,6 +16,7 @@ import (
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/model"
+	"github.com/holdfast-run/holdfast/internal/model/modeltest"
 )
 
 func TestRefusedConfigurations(t *testing.T) {
@@ -93,10 +94,6 @@ func TestCachePoints(t *testing.T) {
 	}
 }
 
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
 // TestSignature: with an access key the request is signed for the region, and
 // nothing of the environment is used.
 func TestSignature(t *testing.T) {
@@ -105,7 +102,7 @@ func TestSignature(t *testing.T) {
 	t.Setenv("AWS_BEARER_TOKEN_BEDROCK", "of-the-operator")
 	t.Setenv("AWS_REGION", "us-west-2")
 	calls := 0
-	client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+	client := &http.Client{Transport: modeltest.Transport(func(r *http.Request) (*http.Response, error) {
 		calls++
 		auth := r.Header.Get("Authorization")
 		if !strings.HasPrefix(auth, "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/") || !strings.Contains(auth, "/cn-north-1/bedrock/aws4_request") ||
@@ -130,7 +127,7 @@ func TestSignature(t *testing.T) {
 
 // TestNoKeyToAnotherOrigin: a redirect must not carry the key away.
 func TestNoKeyToAnotherOrigin(t *testing.T) {
-	client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+	client := &http.Client{Transport: modeltest.Transport(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Host != "x.test" {
 			t.Errorf("a request to %s", r.URL)
 		}

@@ -24,7 +24,7 @@ func TestDamagedFrames(t *testing.T) {
 	}
 	ask := func(body []byte) (modeltest.Answer, error) {
 		var a modeltest.Answer
-		err := local(t, &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		err := local(t, &http.Client{Transport: modeltest.Transport(func(r *http.Request) (*http.Response, error) {
 			return &http.Response{
 				StatusCode: http.StatusOK, Request: r, ProtoMajor: 1, ProtoMinor: 1,
 				Header: http.Header{"Content-Type": {"application/vnd.amazon.eventstream"}}, Body: io.NopCloser(bytes.NewReader(body)),

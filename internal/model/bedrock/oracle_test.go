@@ -1,13 +1,11 @@
 package bedrock_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -23,20 +21,13 @@ import (
 	"github.com/holdfast-run/holdfast/internal/model/modeltest"
 )
 
-type roundTrip func(*http.Request) (*http.Response, error)
+// every is the pattern of all recordings.
+const every = "testdata/*/*.txtar"
 
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+const framesType = "application/vnd.amazon.eventstream"
 
 // answering is a client that gets the same events, in frames, for every request.
-func answering(stream []byte) *http.Client {
-	return framed(&http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
-		return &http.Response{
-			StatusCode: http.StatusOK, Request: r, ProtoMajor: 1, ProtoMinor: 1,
-			Header: http.Header{"Content-Type": {"application/vnd.amazon.eventstream"}},
-			Body:   io.NopCloser(bytes.NewReader(stream)),
-		}, nil
-	})})
-}
+func answering(stream []byte) *http.Client { return framed(modeltest.Answering(framesType, stream)) }
 
 func local(t testing.TB, client *http.Client) *bedrock.Model {
 	t.Helper()
@@ -47,36 +38,6 @@ func local(t testing.TB, client *http.Client) *bedrock.Model {
 		t.Fatal(err)
 	}
 	return m
-}
-
-func recordings(t testing.TB) map[string]*modeltest.Recording {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join("testdata", "*", "*.txtar"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no recordings: %v", err)
-	}
-	out := map[string]*modeltest.Recording{}
-	for _, f := range files {
-		rec, err := modeltest.Load(os.DirFS(filepath.Dir(f)), filepath.Base(f))
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[f] = rec
-	}
-	return out
-}
-
-// streams are the events of the recordings, as far as they are sent in one go.
-func streams(t testing.TB) map[string][]byte {
-	t.Helper()
-	out := map[string][]byte{}
-	for name, rec := range recordings(t) {
-		e := rec.Exchanges[len(rec.Exchanges)-1]
-		if e.Status == http.StatusOK && !bytes.Contains(e.Response, []byte("#! ")) {
-			out[name] = e.Response
-		}
-	}
-	return out
 }
 
 func sdkClient(client *http.Client) *bedrockruntime.Client {
@@ -91,7 +52,7 @@ func sdkClient(client *http.Client) *bedrockruntime.Client {
 // TestStreamsAgainstSDK decodes every recorded stream here and by the SDK.
 func TestStreamsAgainstSDK(t *testing.T) {
 	compared := 0
-	for name, stream := range streams(t) {
+	for name, stream := range modeltest.Streams(t, every) {
 		var got modeltest.Answer
 		if err := local(t, answering(stream)).Stream(t.Context(), modeltest.Hello(), got.Add); err != nil {
 			continue // what the SDK makes of broken streams is not the measure
@@ -253,10 +214,10 @@ func TestRequestAgainstSDK(t *testing.T) {
 			}}},
 		},
 	} {
-		rec := recordings(t)[file].Exchanges[0]
+		rec := modeltest.Recordings(t, every)[file].Exchanges[0]
 		sent := errors.New("that is all")
 		seen := false
-		client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		client := &http.Client{Transport: modeltest.Transport(func(r *http.Request) (*http.Response, error) {
 			seen = true
 			body, err := io.ReadAll(r.Body)
 			if err != nil {
@@ -281,21 +242,7 @@ func TestRequestAgainstSDK(t *testing.T) {
 	}
 }
 
-// FuzzStream feeds the decoder with anything in frames: it answers with chunks
-// that keep the promises, or with a coded error.
+// FuzzStream feeds the decoder with anything in frames.
 func FuzzStream(f *testing.F) {
-	for _, stream := range streams(f) {
-		f.Add(stream)
-	}
-	f.Fuzz(func(t *testing.T, stream []byte) {
-		var a modeltest.Answer
-		err := local(t, answering(stream)).Stream(t.Context(), modeltest.Hello(), a.Add)
-		var coded *holdfast.Error
-		if err != nil && !errors.As(err, &coded) {
-			t.Fatalf("%v", err)
-		}
-		if err == nil && a.Finish == "" {
-			t.Fatalf("complete without an end: %+v", a)
-		}
-	})
+	modeltest.FuzzStream(f, every, nil, func(t testing.TB, stream []byte) model.Model { return local(t, answering(stream)) })
 }

@@ -109,7 +109,8 @@ func TestOrderOfParts(t *testing.T) {
 	if got := string(m.parts(nil, &msg, map[string]wireCall{}, false)); strings.Contains(got, "c1") {
 		t.Errorf("another's memory is sent: %s", got)
 	}
-	msg.OpaqueProvider, msg.Opaque = "google", json.RawMessage(`{"api":"generateContent","parts":[{"type":"text","bytes":-1},{"type":"text","bytes":8}]}`)
+	msg.Content, msg.OpaqueProvider = "changed", "google"
+	msg.Opaque = json.RawMessage(`{"api":"generateContent","parts":[{"type":"text","bytes":-1},{"type":"text","bytes":8}]}`)
 	if got := string(m.parts(nil, &msg, map[string]wireCall{}, false)); !strings.HasPrefix(got, `{"text":"changed"}`) {
 		t.Errorf("impossible numbers: %s", got)
 	}
@@ -132,7 +133,7 @@ func TestRequestsThatCannotBeSent(t *testing.T) {
 
 // TestNoKeyToAnotherOrigin: a redirect must not carry the key away.
 func TestNoKeyToAnotherOrigin(t *testing.T) {
-	client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+	client := &http.Client{Transport: modeltest.Transport(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Host != "x.test" || strings.Contains(r.URL.String(), "the-key") {
 			t.Errorf("a request to %s", r.URL)
 		}

@@ -5,10 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -20,21 +17,6 @@ import (
 	"github.com/holdfast-run/holdfast/internal/model/modeltest"
 )
 
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// answering is a client that gets the same event stream for every request.
-func answering(stream []byte) *http.Client {
-	return &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
-		return &http.Response{
-			StatusCode: http.StatusOK, Request: r, ProtoMajor: 1, ProtoMinor: 1,
-			Header: http.Header{"Content-Type": {"text/event-stream"}},
-			Body:   io.NopCloser(bytes.NewReader(stream)),
-		}, nil
-	})}
-}
-
 func local(t testing.TB, client *http.Client) *Model {
 	t.Helper()
 	m, err := New(model.Config{Provider: "google", Model: "m", BaseURL: "http://x.test", MaxRetries: -1}, Options{HTTPClient: client})
@@ -44,42 +26,15 @@ func local(t testing.TB, client *http.Client) *Model {
 	return m
 }
 
-// recordings are all of them, by the names of their files.
-func recordings(t testing.TB) map[string]*modeltest.Recording {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join("testdata", "*", "*.txtar"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no recordings: %v", err)
-	}
-	out := map[string]*modeltest.Recording{}
-	for _, f := range files {
-		rec, err := modeltest.Load(os.DirFS(filepath.Dir(f)), filepath.Base(f))
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[f] = rec
-	}
-	return out
-}
+// every is the pattern of all recordings.
+const every = "testdata/*/*.txtar"
 
-// streams are the event streams of the recordings, as far as they are sent in
-// one go.
-func streams(t testing.TB) map[string][]byte {
-	t.Helper()
-	out := map[string][]byte{}
-	for name, rec := range recordings(t) {
-		e := rec.Exchanges[len(rec.Exchanges)-1]
-		if e.Status == http.StatusOK && !bytes.Contains(e.Response, []byte("#! ")) {
-			out[name] = e.Response
-		}
-	}
-	return out
-}
+func answering(stream []byte) *http.Client { return modeltest.Answering(modeltest.EventStream, stream) }
 
 // TestStreamsAgainstSDK decodes every recorded stream here and by the SDK.
 func TestStreamsAgainstSDK(t *testing.T) {
 	compared := 0
-	for name, stream := range streams(t) {
+	for name, stream := range modeltest.Streams(t, every) {
 		var got modeltest.Answer
 		if err := local(t, answering(stream)).Stream(t.Context(), modeltest.Hello(), got.Add); err != nil {
 			continue // what the SDK makes of broken streams is not the measure
@@ -165,7 +120,7 @@ type wire struct {
 // again: what the types do not know, or take for something else, differs.
 func TestRequestsAgainstSDK(t *testing.T) {
 	n := 0
-	for name, rec := range recordings(t) {
+	for name, rec := range modeltest.Recordings(t, every) {
 		// The suite has compared the recorded body with ours. The text that stands for
 		// a missing signature is no base64, which is all that the SDK can send.
 		body := []byte(strings.ReplaceAll(string(rec.Exchanges[0].Body), noSignature, "AAAA"))
@@ -209,21 +164,6 @@ func TestRequestsAgainstSDK(t *testing.T) {
 	}
 }
 
-// FuzzStream feeds the decoder with anything: it answers with chunks that keep
-// the promises, or with a coded error.
 func FuzzStream(f *testing.F) {
-	for _, stream := range streams(f) {
-		f.Add(stream)
-	}
-	f.Fuzz(func(t *testing.T, stream []byte) {
-		var a modeltest.Answer
-		err := local(t, answering(stream)).Stream(t.Context(), modeltest.Hello(), a.Add)
-		var coded *holdfast.Error
-		if err != nil && !errors.As(err, &coded) {
-			t.Fatalf("%v", err)
-		}
-		if err == nil && a.Finish == "" {
-			t.Fatalf("complete without an end: %+v", a)
-		}
-	})
+	modeltest.FuzzStream(f, every, nil, func(t testing.TB, stream []byte) model.Model { return local(t, answering(stream)) })
 }

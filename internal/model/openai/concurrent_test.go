@@ -10,7 +10,8 @@ import (
 // TestConcurrentCalls: one model serves many sessions at a time.
 func TestConcurrentCalls(t *testing.T) {
 	for api, folder := range map[string]string{"chat_completions": "chat", "responses": "responses"} {
-		m := local(t, api, answering(streams(t, folder)["parallel-tools.txtar"]))
+		file := "testdata/" + folder + "/parallel-tools.txtar"
+		m := local(t, api, answering(modeltest.Streams(t, file)[file]))
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {

@@ -11,12 +11,13 @@ import (
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/model"
+	"github.com/holdfast-run/holdfast/internal/model/modeltest"
 )
 
 // sent returns the body of a request with a configuration.
 func sent(t *testing.T, cfg model.Config) (url string, body map[string]any) {
 	t.Helper()
-	m, err := New(cfg, Options{HTTPClient: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+	m, err := New(cfg, Options{HTTPClient: &http.Client{Transport: modeltest.Transport(func(r *http.Request) (*http.Response, error) {
 		url = r.URL.String()
 		b, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -36,10 +37,6 @@ func sent(t *testing.T, cfg model.Config) (url string, body map[string]any) {
 
 var errSeen = holdfast.Errorf(holdfast.CodeForbidden, "the request has been seen")
 
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
 // TestNothingFromTheEnvironment: the environment belongs to the process, not to
 // the tenant.
 func TestNothingFromTheEnvironment(t *testing.T) {
@@ -54,7 +51,7 @@ func TestNothingFromTheEnvironment(t *testing.T) {
 	}
 	for _, key := range []string{"", "sk-of-the-tenant"} {
 		m, err := New(model.Config{Provider: "openai", Model: "gpt-4o", BaseURL: "https://tenant.example.com", APIKey: key}, Options{
-			HTTPClient: &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			HTTPClient: &http.Client{Transport: modeltest.Transport(func(r *http.Request) (*http.Response, error) {
 				if r.URL.Host != "tenant.example.com" {
 					t.Errorf("the call goes to %s", r.URL.Host)
 				}

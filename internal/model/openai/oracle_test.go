@@ -3,11 +3,9 @@ package openai
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -25,16 +23,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/model/modeltest"
 )
 
-// answering is a client that gets the same event stream for every request.
-func answering(stream []byte) *http.Client {
-	return &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
-		return &http.Response{
-			StatusCode: http.StatusOK, Request: r, ProtoMajor: 1, ProtoMinor: 1,
-			Header: http.Header{"Content-Type": {"text/event-stream"}},
-			Body:   io.NopCloser(bytes.NewReader(stream)),
-		}, nil
-	})}
-}
+func answering(stream []byte) *http.Client { return modeltest.Answering(modeltest.EventStream, stream) }
 
 func local(t testing.TB, api string, client *http.Client) *Model {
 	t.Helper()
@@ -48,32 +37,16 @@ func local(t testing.TB, api string, client *http.Client) *Model {
 	return m
 }
 
-// streams are the event streams of the recordings in a folder, as far as they
-// are sent in one go.
-func streams(t testing.TB, folder string) map[string][]byte {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join("testdata", folder, "*.txtar"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no recordings in %s: %v", folder, err)
-	}
-	out := map[string][]byte{}
-	for _, f := range files {
-		rec, err := modeltest.Load(os.DirFS(filepath.Dir(f)), filepath.Base(f))
-		if err != nil {
-			t.Fatal(err)
-		}
-		e := rec.Exchanges[len(rec.Exchanges)-1]
-		if e.Status == http.StatusOK && !bytes.Contains(e.Response, []byte("#! ")) {
-			out[filepath.Base(f)] = e.Response
-		}
-	}
-	return out
-}
+// The patterns of the recordings of the two APIs.
+const (
+	everyChat     = "testdata/chat/*.txtar"
+	everyResponse = "testdata/responses/*.txtar"
+)
 
 // TestChatAgainstSDK decodes every recorded stream here and by the SDK.
 func TestChatAgainstSDK(t *testing.T) {
 	compared := 0
-	for name, stream := range streams(t, "chat") {
+	for name, stream := range modeltest.Streams(t, everyChat) {
 		var got modeltest.Answer
 		if err := local(t, "chat_completions", answering(stream)).Stream(t.Context(), modeltest.Hello(), got.Add); err != nil {
 			continue // what the SDK makes of broken streams is not the measure
@@ -127,7 +100,7 @@ func TestChatAgainstSDK(t *testing.T) {
 // SDK reads.
 func TestResponsesAgainstSDK(t *testing.T) {
 	compared := 0
-	for name, stream := range streams(t, "responses") {
+	for name, stream := range modeltest.Streams(t, everyResponse) {
 		var got modeltest.Answer
 		if err := local(t, "responses", answering(stream)).Stream(t.Context(), modeltest.Hello(), got.Add); err != nil {
 			continue
@@ -158,7 +131,7 @@ func TestResponsesAgainstSDK(t *testing.T) {
 			t.Errorf("%s: the SDK fails: %v", name, err)
 			continue
 		}
-		if name != "one-chunk.txtar" && got.Text != text.String() {
+		if filepath.Base(name) != "one-chunk.txtar" && got.Text != text.String() {
 			t.Errorf("%s: text %q, SDK %q", name, got.Text, text.String())
 		}
 		if strings.ReplaceAll(got.Reasoning, "\n\n", "") != reasoning.String() {
@@ -187,61 +160,15 @@ func TestResponsesAgainstSDK(t *testing.T) {
 	}
 }
 
-// TestRequestsAgainstSDK reads our bodies with the SDK's parameter types and
-// writes them again: what the types do not know, or take for something else,
-// differs.
+// TestRequestsAgainstSDK writes our bodies again with the SDK's types.
 func TestRequestsAgainstSDK(t *testing.T) {
-	n := 0
-	for _, folder := range []string{"chat", "responses"} {
-		files, err := filepath.Glob(filepath.Join("testdata", folder, "*.txtar"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range files {
-			rec, err := modeltest.Load(os.DirFS(filepath.Dir(f)), filepath.Base(f))
-			if err != nil {
-				t.Fatal(err)
-			}
-			// The suite has compared the recorded body with ours.
-			body := rec.Exchanges[0].Body
-			var again []byte
-			if folder == "chat" {
-				var p sdk.ChatCompletionNewParams
-				err = json.Unmarshal(body, &p)
-				if err == nil {
-					again, err = json.Marshal(p)
-				}
-			} else {
-				var p responses.ResponseNewParams
-				err = json.Unmarshal(body, &p)
-				if err == nil {
-					again, err = json.Marshal(p)
-				}
-			}
-			if err != nil {
-				t.Errorf("%s: %v", f, err)
-				continue
-			}
-			var want, got map[string]any
-			if err := errors.Join(json.Unmarshal(body, &want), json.Unmarshal(again, &got)); err != nil {
-				t.Fatal(err)
-			}
-			delete(want, "stream") // the SDK adds it by itself
-			delete(got, "stream")
-			if d := cmp.Diff(want, got); d != "" {
-				t.Errorf("%s (-ours +SDK)\n%s", f, d)
-			}
-			n++
-		}
-	}
-	if n < 60 {
-		t.Errorf("only %d bodies were compared", n)
-	}
+	modeltest.SameRequests(t, everyChat, 30, modeltest.Again[sdk.ChatCompletionNewParams])
+	modeltest.SameRequests(t, everyResponse, 30, modeltest.Again[responses.ResponseNewParams])
 }
 
 // FuzzEvents compares the event reader with the SDK's decoder.
 func FuzzEvents(f *testing.F) {
-	for _, stream := range streams(f, "responses") {
+	for _, stream := range modeltest.Streams(f, everyResponse) {
 		f.Add(stream)
 	}
 	f.Add([]byte("data: a\r\ndata\n\nevent: x\n\n: c\ndata:b"))
@@ -286,27 +213,17 @@ func FuzzEvents(f *testing.F) {
 	})
 }
 
-// fuzzStream feeds a decoder with anything: it answers with chunks that keep
-// the promises, or with a coded error.
-func fuzzStream(f *testing.F, api, folder string) {
-	for _, stream := range streams(f, folder) {
-		f.Add(stream)
-	}
-	f.Fuzz(func(t *testing.T, stream []byte) {
-		var a modeltest.Answer
-		err := local(t, api, answering(stream)).Stream(t.Context(), modeltest.Hello(), a.Add)
-		var coded *holdfast.Error
-		if err != nil && !errors.As(err, &coded) {
-			t.Fatalf("%v", err)
-		}
-		if err == nil && a.Finish == "" && !bytes.Contains(stream, doneMark) {
-			t.Fatalf("complete without an end: %+v", a)
-		}
+func FuzzChatStream(f *testing.F) {
+	modeltest.FuzzStream(f, everyChat, doneMark, func(t testing.TB, stream []byte) model.Model {
+		return local(t, "chat_completions", answering(stream))
 	})
 }
 
-func FuzzChatStream(f *testing.F)      { fuzzStream(f, "chat_completions", "chat") }
-func FuzzResponsesStream(f *testing.F) { fuzzStream(f, "responses", "responses") }
+func FuzzResponsesStream(f *testing.F) {
+	modeltest.FuzzStream(f, everyResponse, doneMark, func(t testing.TB, stream []byte) model.Model {
+		return local(t, "responses", answering(stream))
+	})
+}
 
 func FuzzString(f *testing.F) {
 	f.Add("plain")
@@ -332,7 +249,7 @@ func FuzzString(f *testing.F) {
 
 // TestNoKeyToAnotherOrigin: a redirect must not carry the key away.
 func TestNoKeyToAnotherOrigin(t *testing.T) {
-	client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+	client := &http.Client{Transport: modeltest.Transport(func(r *http.Request) (*http.Response, error) {
 		if r.URL.Host != "x.test" {
 			t.Errorf("a request to %s, Authorization %q", r.URL.Host, r.Header.Get("Authorization"))
 		}
