@@ -141,6 +141,9 @@ func (x *Exchange) Run(ctx context.Context, yield func(Chunk) error) error {
 			}
 			return x.Decoder.Finish(yield)
 		}
+		if len(data) == 0 && x.Events == nil {
+			continue // a sign of life
+		}
 		done, err := x.Decoder.Event(name, data, yield)
 		var unreadable *UnreadableError
 		switch {

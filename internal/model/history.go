@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net/url"
 	"strings"
+
+	holdfast "github.com/holdfast-run/holdfast"
 )
 
 // DataURL takes a data: URL (RFC 2397) apart: its media type without parameters
@@ -63,6 +65,47 @@ func SafeID(id string, longest int) string {
 		id = id[len(id)-longest:] // ids differ at their end sooner than at their beginning
 	}
 	return id
+}
+
+// longestCallName is what the hosted providers admit as the name of a function.
+const longestCallName = 64
+
+// CallName makes the name of a call fit to be sent back. Tools have such names; a
+// model may have called one that does not exist, and APIs refuse a conversation
+// with a name of other characters than letters, digits, _ and - ("must satisfy
+// regular expression pattern: [a-zA-Z0-9_-]+").
+func CallName(name string) string {
+	name = SafeID(name, len(name))
+	if name == "" {
+		return "_"
+	}
+	return name[:min(len(name), longestCallName)]
+}
+
+// NewCallID is an id for a call that has none, or one that another call of the
+// same answer has.
+func NewCallID() string { return "call_" + strings.ReplaceAll(holdfast.NewID(), "-", "") }
+
+// RequestSize guesses how long the body of a request gets, in bytes.
+func RequestSize(req *Request) int {
+	n := 1 << 10
+	for i := range req.Messages {
+		msg := &req.Messages[i]
+		n += 128 + len(msg.Content)*9/8 + len(msg.Opaque)
+		for j := range msg.ToolCalls {
+			n += 128 + len(msg.ToolCalls[j].Function.Arguments)*9/8
+		}
+		for j := range msg.Parts {
+			if u := msg.Parts[j].ImageURL; u != nil {
+				n += 128 + len(u.URL)
+			}
+			n += 64 + len(msg.Parts[j].Text)
+		}
+	}
+	for i := range req.Tools {
+		n += 96 + len(req.Tools[i].Description) + len(req.Tools[i].Parameters)
+	}
+	return n
 }
 
 // IsBlank reports whether a text has nothing to say. Some APIs refuse blank text.

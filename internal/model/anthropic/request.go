@@ -47,7 +47,7 @@ func turns(messages []holdfast.Message) []turn {
 
 // request composes the body of POST /v1/messages and says which betas it needs.
 func (m *Model) request(req *model.Request) (body []byte, betas []string, err error) {
-	b := make([]byte, 0, len(m.set.fixed)+requestSize(req))
+	b := make([]byte, 0, len(m.set.fixed)+model.RequestSize(req))
 	b = append(b, m.set.fixed...)
 	ts := turns(req.Messages)
 	think := m.set.thinking
@@ -79,28 +79,6 @@ func (m *Model) request(req *model.Request) (body []byte, betas []string, err er
 		betas = append(betas, interleavedBeta)
 	}
 	return append(b, '}'), betas, nil
-}
-
-// requestSize guesses how long the body gets.
-func requestSize(req *model.Request) int {
-	n := 1 << 10
-	for i := range req.Messages {
-		msg := &req.Messages[i]
-		n += 128 + len(msg.Content)*9/8 + len(msg.Opaque)
-		for j := range msg.ToolCalls {
-			n += 128 + len(msg.ToolCalls[j].Function.Arguments)
-		}
-		for j := range msg.Parts {
-			if u := msg.Parts[j].ImageURL; u != nil {
-				n += 128 + len(u.URL)
-			}
-			n += 64 + len(msg.Parts[j].Text)
-		}
-	}
-	for i := range req.Tools {
-		n += 96 + len(req.Tools[i].Description) + len(req.Tools[i].Parameters)
-	}
-	return n
 }
 
 // mayThink reports whether manual thinking is possible: while tools are being
@@ -324,7 +302,7 @@ func (m *Model) assistant(b []byte, messages []holdfast.Message) ([]byte, error)
 				b = model.AppendString(append(b, `{"type":"text","text":`...), block.text)
 			case "tool_use":
 				b = model.AppendString(append(b, `{"type":"tool_use","id":`...), model.SafeID(block.call.ID, longestID))
-				b = model.AppendString(append(b, `,"name":`...), block.call.Function.Name)
+				b = model.AppendString(append(b, `,"name":`...), model.CallName(block.call.Function.Name))
 				b = append(append(b, `,"input":`...), model.ArgumentsObject(block.call.Function.Arguments)...)
 			}
 			b = append(b, '}')
@@ -375,7 +353,7 @@ func called(messages []holdfast.Message) []model.Tool {
 	var out []model.Tool
 	for i := range messages {
 		for j := range messages[i].ToolCalls {
-			name := messages[i].ToolCalls[j].Function.Name
+			name := model.CallName(messages[i].ToolCalls[j].Function.Name)
 			if !slices.ContainsFunc(out, func(t model.Tool) bool { return t.Name == name }) {
 				out = append(out, model.Tool{Name: name})
 			}

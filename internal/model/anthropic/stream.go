@@ -16,8 +16,10 @@ type event struct {
 	Type    string `json:"type"`
 	Index   int    `json:"index"`
 	Message *struct {
-		Model string `json:"model"`
-		Usage *usage `json:"usage"`
+		Model   string      `json:"model"`
+		Usage   *usage      `json:"usage"`
+		Content []wireBlock `json:"content"`
+		ending
 	} `json:"message"`
 	ContentBlock *wireBlock `json:"content_block"`
 	Delta        *struct {
@@ -105,6 +107,12 @@ func (d *decoder) Event(_, data []byte, yield func(model.Chunk) error) (bool, er
 		if e.Message != nil {
 			d.model = e.Message.Model
 			d.count(e.Message.Usage)
+			// Empty but for an answer that goes on where tools at the provider have
+			// stopped, and may even be complete with that.
+			if err := d.content(e.Message.Content, yield); err != nil {
+				return false, err
+			}
+			d.ends(&e.Message.ending)
 		}
 	case "content_block_start":
 		return false, d.begin(&e, yield)
@@ -156,20 +164,29 @@ func (d *decoder) Whole(body []byte, yield func(model.Chunk) error) (bool, error
 	}
 	d.model = w.Model
 	d.count(w.Usage)
-	for i := range w.Content {
-		e := event{Index: i, ContentBlock: &w.Content[i]}
-		if err := d.begin(&e, yield); err != nil {
-			return true, err
-		}
-		if err := d.end(&e, yield); err != nil {
-			return true, err
-		}
+	if err := d.content(w.Content, yield); err != nil {
+		return true, err
 	}
 	d.ends(&w.ending)
 	return true, d.Finish(yield)
 }
 
-// count takes the counts that an event has; they are totals, not increments.
+// content reads blocks that come whole.
+func (d *decoder) content(blocks []wireBlock, yield func(model.Chunk) error) error {
+	for i := range blocks {
+		e := event{Index: i, ContentBlock: &blocks[i]}
+		if err := d.begin(&e, yield); err != nil {
+			return err
+		}
+		if err := d.end(&e, yield); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// count takes the counts that an event has. They are totals, not increments, so
+// none falls: some gateways repeat those of the beginning as 0 at the end.
 func (d *decoder) count(u *usage) {
 	if u == nil {
 		return
@@ -177,7 +194,7 @@ func (d *decoder) count(u *usage) {
 	d.used = true
 	set := func(to *int64, from *int64) {
 		if from != nil {
-			*to = *from
+			*to = max(*to, *from)
 		}
 	}
 	// Kept apart until the end: the API counts the cache beside the input.
@@ -186,7 +203,7 @@ func (d *decoder) count(u *usage) {
 	set(&d.usage.CacheWriteTokens, u.CacheWrite)
 	set(&d.usage.CachedInputTokens, u.CacheRead)
 	if u.OutputDetails != nil {
-		d.usage.ReasoningTokens = u.OutputDetails.Thinking
+		d.usage.ReasoningTokens = max(d.usage.ReasoningTokens, u.OutputDetails.Thinking)
 	}
 }
 
@@ -241,7 +258,12 @@ func (d *decoder) begin(e *event, yield func(model.Chunk) error) error {
 			return unreadable(fmt.Errorf("a call without id or name"))
 		}
 		b.ID, b.input = w.ID, append(b.input, w.Input...)
-		return d.yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(w.ID, w.Name, "")}}, yield)
+		for _, o := range d.blocks[:len(d.blocks)-1] {
+			if o.ID == w.ID {
+				b.ID = model.NewCallID()
+			}
+		}
+		return d.yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(b.ID, w.Name, "")}}, yield)
 	default:
 		// Blocks of tools that run at the provider; none is ever asked for.
 		b.ignored = true

@@ -54,7 +54,7 @@ func turns(messages []holdfast.Message) []turn {
 
 // request composes the body of ConverseStream.
 func (m *Model) request(req *model.Request) ([]byte, error) {
-	b := make([]byte, 0, len(m.set.tail)+requestSize(req))
+	b := make([]byte, 0, len(m.set.tail)+model.RequestSize(req))
 	ts := turns(req.Messages)
 	think := m.set.thinking
 	if think.Manual() && !m.mayThink(ts) {
@@ -80,28 +80,6 @@ func (m *Model) request(req *model.Request) ([]byte, error) {
 	}
 	b = append(b, m.set.tail...)
 	return append(b, '}'), nil
-}
-
-// requestSize guesses how long the body gets.
-func requestSize(req *model.Request) int {
-	n := 1 << 10
-	for i := range req.Messages {
-		msg := &req.Messages[i]
-		n += 128 + len(msg.Content)*9/8 + len(msg.Opaque)
-		for j := range msg.ToolCalls {
-			n += 128 + len(msg.ToolCalls[j].Function.Arguments)
-		}
-		for j := range msg.Parts {
-			if u := msg.Parts[j].ImageURL; u != nil {
-				n += 128 + len(u.URL)
-			}
-			n += 64 + len(msg.Parts[j].Text)
-		}
-	}
-	for i := range req.Tools {
-		n += 96 + len(req.Tools[i].Description) + len(req.Tools[i].Parameters)
-	}
-	return n
 }
 
 func isTool(msg holdfast.Message) bool { return msg.Role == holdfast.RoleTool }
@@ -304,7 +282,7 @@ func (m *Model) assistant(b []byte, messages []holdfast.Message) ([]byte, error)
 				b = textBlock(b, block.text)
 			case "tool_use":
 				b = model.AppendString(append(b, `{"toolUse":{"toolUseId":`...), model.SafeID(block.call.ID, longestID))
-				b = model.AppendString(append(b, `,"name":`...), block.call.Function.Name)
+				b = model.AppendString(append(b, `,"name":`...), model.CallName(block.call.Function.Name))
 				b = append(append(b, `,"input":`...), model.ArgumentsObject(block.call.Function.Arguments)...)
 				b = append(b, `}}`...)
 			}
@@ -351,7 +329,7 @@ func called(messages []holdfast.Message) []model.Tool {
 	var out []model.Tool
 	for i := range messages {
 		for j := range messages[i].ToolCalls {
-			name := messages[i].ToolCalls[j].Function.Name
+			name := model.CallName(messages[i].ToolCalls[j].Function.Name)
 			if !slices.ContainsFunc(out, func(t model.Tool) bool { return t.Name == name }) {
 				out = append(out, model.Tool{Name: name, Description: "Not available any more."})
 			}

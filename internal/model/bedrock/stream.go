@@ -14,22 +14,33 @@ import (
 type event struct {
 	Index int `json:"contentBlockIndex"`
 	Start *struct {
-		ToolUse *struct {
-			ID   string `json:"toolUseId"`
-			Name string `json:"name"`
-		} `json:"toolUse"`
+		ToolUse *wireCall `json:"toolUse"`
 	} `json:"start"`
-	Delta *struct {
-		Text    string `json:"text"`
-		ToolUse *struct {
-			Input string `json:"input"`
-		} `json:"toolUse"`
-		Reasoning *struct {
-			Text      string `json:"text"`
-			Signature string `json:"signature"`
-			Redacted  string `json:"redactedContent"`
-		} `json:"reasoningContent"`
-	} `json:"delta"`
+	Delta *wireDelta `json:"delta"`
+	ending
+}
+
+type wireCall struct {
+	ID   string `json:"toolUseId"`
+	Name string `json:"name"`
+}
+
+type wireDelta struct {
+	Text    string `json:"text"`
+	ToolUse *struct {
+		Input string `json:"input"`
+	} `json:"toolUse"`
+	Reasoning *wireReasoning `json:"reasoningContent"`
+}
+
+type wireReasoning struct {
+	Text      string `json:"text"`
+	Signature string `json:"signature"`
+	Redacted  string `json:"redactedContent"`
+}
+
+// ending is what the last events have, and an answer that comes whole.
+type ending struct {
 	StopReason string `json:"stopReason"`
 	Usage      *struct {
 		Input      int64 `json:"inputTokens"`
@@ -72,12 +83,7 @@ func unreadable(err error) error { return &model.UnreadableError{Err: err} }
 
 // Event implements [model.Decoder].
 func (d *decoder) Event(name, data []byte, hand func(model.Chunk) error) (bool, error) {
-	yield := func(c model.Chunk) error {
-		if !d.said {
-			d.said, c.Model = true, d.m.cfg.Model
-		}
-		return hand(c)
-	}
+	yield := d.naming(hand)
 	if exception, ok := strings.CutPrefix(string(name), exceptionPrefix); ok {
 		return false, d.m.classify(0, nil, exception, data).Err()
 	}
@@ -88,34 +94,117 @@ func (d *decoder) Event(name, data []byte, hand func(model.Chunk) error) (bool, 
 	switch string(name) {
 	case "contentBlockStart":
 		if e.Start != nil && e.Start.ToolUse != nil {
-			return false, d.begin(&e, yield)
+			return false, d.begin(e.Index, e.Start.ToolUse, yield)
 		}
 	case "contentBlockDelta":
 		return false, d.delta(&e, yield)
 	case "contentBlockStop":
 		return false, d.end(&e, yield)
 	case "messageStop":
-		d.reason = e.StopReason
-		if d.reason == "" {
-			return false, unreadable(errors.New("messageStop without a stopReason"))
-		}
-		if strings.HasPrefix(d.reason, "malformed_") {
-			return false, &model.Transient{Err: holdfast.WrapError(holdfast.CodeModelFailed, fmt.Errorf("stop reason %s", d.reason),
-				d.m.cfg.Provider+" could not complete its answer: the model wrote what cannot be read")}
-		}
+		return false, d.ends(&e.ending)
 	case "metadata":
-		if u := e.Usage; u != nil {
-			// What was read from or written to the cache is counted beside the input.
-			d.usage = &model.Usage{
-				InputTokens: u.Input + u.CacheRead + u.CacheWrite, OutputTokens: u.Output,
-				CachedInputTokens: u.CacheRead, CacheWriteTokens: u.CacheWrite,
-			}
-		}
-		if e.Trace != nil && e.Trace.PromptRouter != nil {
-			d.routed = e.Trace.PromptRouter.InvokedModel
-		}
+		d.count(&e.ending)
 	}
 	return false, nil
+}
+
+// ends reads why the answer ends.
+func (d *decoder) ends(e *ending) error {
+	d.reason = e.StopReason
+	if d.reason == "" {
+		return unreadable(errors.New("messageStop without a stopReason"))
+	}
+	if strings.HasPrefix(d.reason, "malformed_") {
+		return &model.Transient{Err: holdfast.WrapError(holdfast.CodeModelFailed, fmt.Errorf("stop reason %s", d.reason),
+			d.m.cfg.Provider+" could not complete its answer: the model wrote what cannot be read")}
+	}
+	return nil
+}
+
+// count reads what an answer has cost, and who gave it.
+func (d *decoder) count(e *ending) {
+	if u := e.Usage; u != nil {
+		// What was read from or written to the cache is counted beside the input.
+		d.usage = &model.Usage{
+			InputTokens: u.Input + u.CacheRead + u.CacheWrite, OutputTokens: u.Output,
+			CachedInputTokens: u.CacheRead, CacheWriteTokens: u.CacheWrite,
+		}
+	}
+	if e.Trace != nil && e.Trace.PromptRouter != nil {
+		d.routed = e.Trace.PromptRouter.InvokedModel
+	}
+}
+
+// Whole implements [model.WholeDecoder] for the answer of Converse, which some
+// gateways give instead of ConverseStream's.
+func (d *decoder) Whole(body []byte, hand func(model.Chunk) error) (bool, error) {
+	var w struct {
+		Output *struct {
+			Message struct {
+				Content []struct {
+					Text    string `json:"text"`
+					ToolUse *struct {
+						wireCall
+						Input json.RawMessage `json:"input"`
+					} `json:"toolUse"`
+					Reasoning *struct {
+						Signed   wireReasoning `json:"reasoningText"`
+						Redacted string        `json:"redactedContent"`
+					} `json:"reasoningContent"`
+				} `json:"content"`
+			} `json:"message"`
+		} `json:"output"`
+		ending
+	}
+	if err := json.Unmarshal(body, &w); err != nil || w.Output == nil {
+		return false, nil
+	}
+	yield := d.naming(hand)
+	for i, c := range w.Output.Message.Content {
+		e := event{Index: i, Delta: &wireDelta{Text: c.Text}}
+		var err error
+		switch {
+		case c.ToolUse != nil:
+			if err = d.begin(i, &c.ToolUse.wireCall, yield); err == nil && len(c.ToolUse.Input) > 0 && string(c.ToolUse.Input) != "null" {
+				b := d.at(i)
+				b.deltas = true
+				if !b.skipped {
+					err = yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(b.ID, "", string(c.ToolUse.Input))}})
+				}
+			}
+		case c.Reasoning != nil:
+			r := c.Reasoning.Signed
+			r.Redacted = c.Reasoning.Redacted
+			e.Delta.Reasoning = &r
+			err = d.delta(&e, yield)
+		default:
+			err = d.delta(&e, yield)
+		}
+		if err == nil {
+			err = d.end(&e, yield)
+		}
+		if err != nil {
+			return true, err
+		}
+	}
+	if err := d.ends(&w.ending); err != nil {
+		return true, err
+	}
+	d.count(&w.ending)
+	return true, d.Finish(yield)
+}
+
+// naming adds the model's name to the first chunk.
+func (d *decoder) naming(hand func(model.Chunk) error) func(model.Chunk) error {
+	return func(c model.Chunk) error {
+		if !d.said {
+			d.said = true
+			if c.Model == "" {
+				c.Model = d.m.cfg.Model
+			}
+		}
+		return hand(c)
+	}
 }
 
 // at returns the block of an index, nil if it has not begun.
@@ -134,19 +223,23 @@ func (d *decoder) add(index int, kind string) *openBlock {
 	return b
 }
 
-func (d *decoder) begin(e *event, yield func(model.Chunk) error) error {
-	w := e.Start.ToolUse
-	if w.ID == "" || w.Name == "" || d.at(e.Index) != nil {
-		return unreadable(fmt.Errorf("the call in block %d", e.Index))
+func (d *decoder) begin(index int, w *wireCall, yield func(model.Chunk) error) error {
+	if w.ID == "" || w.Name == "" || d.at(index) != nil {
+		return unreadable(fmt.Errorf("the call in block %d", index))
 	}
-	b := d.add(e.Index, "tool_use")
+	b := d.add(index, "tool_use")
 	b.ID = w.ID
+	for _, o := range d.blocks[:len(d.blocks)-1] {
+		if o.ID == w.ID {
+			b.ID = model.NewCallID()
+		}
+	}
 	if d.m.set.single && d.calls > 0 {
 		b.skipped = true
 		return nil
 	}
 	d.calls++
-	return yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(w.ID, w.Name, "")}})
+	return yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(b.ID, w.Name, "")}})
 }
 
 func (d *decoder) delta(e *event, yield func(model.Chunk) error) error {

@@ -50,6 +50,19 @@ var levels = map[string]string{
 	"none": "MINIMAL", "minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "HIGH", "max": "HIGH",
 }
 
+// knownLevel is the level nearest to l that the model takes: Pro knows no MINIMAL
+// ("Thinking level MINIMAL is not supported for this model") and Gemini 3 Pro no
+// MEDIUM (https://ai.google.dev/gemini-api/docs/thinking#thinking-levels).
+func knownLevel(name string, gen int, l string) string {
+	switch pro := strings.Contains(strings.ToLower(name), "-pro"); {
+	case pro && l == "MINIMAL":
+		return "LOW"
+	case pro && gen == 30 && l == "MEDIUM":
+		return "HIGH"
+	}
+	return l
+}
+
 // thinkingConfig reads Config.ThinkingBudget for a model of a generation; nil is
 // nothing to send.
 func thinkingConfig(cfg *model.Config, gen int, include bool) ([]byte, error) {
@@ -64,6 +77,7 @@ func thinkingConfig(cfg *model.Config, gen int, include bool) ([]byte, error) {
 	}
 	tokens, err := strconv.ParseInt(value, 10, 64)
 	_, effort := levels[value]
+	level := func(l string) { t.String("thinkingLevel", knownLevel(cfg.Model, gen, l)) }
 	switch {
 	case err == nil && tokens >= -1:
 	case value == "adaptive":
@@ -71,7 +85,7 @@ func thinkingConfig(cfg *model.Config, gen int, include bool) ([]byte, error) {
 	case effort && gen > 0 && gen < 30:
 		tokens = budgets[value]
 	case effort:
-		t.String("thinkingLevel", levels[value])
+		level(levels[value])
 		return t.Close(), nil
 	default:
 		return nil, cfg.Invalid("thinking_budget %q is neither a number of tokens nor one of none, minimal, low, medium, high, xhigh, max, adaptive", cfg.ThinkingBudget)
@@ -81,13 +95,13 @@ func thinkingConfig(cfg *model.Config, gen int, include bool) ([]byte, error) {
 		t.Int("thinkingBudget", tokens)
 	case tokens == -1:
 	case tokens == 0:
-		t.String("thinkingLevel", "MINIMAL")
+		level("MINIMAL")
 	case tokens <= 2048:
-		t.String("thinkingLevel", "LOW")
+		level("LOW")
 	case tokens <= 8192:
-		t.String("thinkingLevel", "MEDIUM")
+		level("MEDIUM")
 	default:
-		t.String("thinkingLevel", "HIGH")
+		level("HIGH")
 	}
 	if t.Empty() {
 		return nil, nil

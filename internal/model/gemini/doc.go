@@ -33,6 +33,8 @@
 //	high        16,384            HIGH
 //	xhigh, max  24,576            HIGH
 //
+// Pro takes LOW where this says MINIMAL, and Gemini 3 Pro HIGH for MEDIUM.
+//
 // A model whose name tells no version gets what the value literally says. Where
 // thinking is asked for, its summary is asked for too, unless
 // provider_opts.include_thoughts is false.

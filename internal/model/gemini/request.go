@@ -16,7 +16,7 @@ const noSignature = "skip_thought_signature_validator"
 
 // request composes the body of streamGenerateContent.
 func (m *Model) request(req *model.Request) ([]byte, error) {
-	b := make([]byte, 0, 1<<10+requestSize(req))
+	b := make([]byte, 0, model.RequestSize(req))
 	b = append(b, '{')
 	var err error
 	if b, err = m.system(b, req.Messages); err != nil {
@@ -35,27 +35,6 @@ func (m *Model) request(req *model.Request) ([]byte, error) {
 	}
 	b = append(b, m.set.extra...)
 	return append(b, '}'), nil
-}
-
-// requestSize guesses how long the body gets.
-func requestSize(req *model.Request) (n int) {
-	for i := range req.Messages {
-		msg := &req.Messages[i]
-		n += 128 + len(msg.Content)*9/8 + len(msg.Opaque)
-		for j := range msg.ToolCalls {
-			n += 128 + len(msg.ToolCalls[j].Function.Arguments)
-		}
-		for j := range msg.Parts {
-			if u := msg.Parts[j].ImageURL; u != nil {
-				n += 64 + len(u.URL)
-			}
-			n += 32 + len(msg.Parts[j].Text)
-		}
-	}
-	for i := range req.Tools {
-		n += 96 + len(req.Tools[i].Description) + len(req.Tools[i].Parameters)
-	}
-	return n
 }
 
 func (m *Model) noImages() error {
@@ -170,7 +149,7 @@ func (m *Model) parts(b []byte, msg *holdfast.Message, calls map[string]wireCall
 		switch {
 		case p.call != nil:
 			c := p.call
-			w := wireCall{name: c.Function.Name}
+			w := wireCall{name: model.CallName(c.Function.Name)}
 			if p.Wire {
 				w.id = c.ID
 			}

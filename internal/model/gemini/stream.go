@@ -211,12 +211,15 @@ func (d *decoder) invent() string {
 }
 
 // broken is the error of an answer that the model has spoilt, nil for others.
-// The next attempt may be better.
+// The next attempt may be better, but for one that the conversation itself spoils.
 func (d *decoder) broken(reason string) error {
 	switch reason {
-	case "MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS":
+	case "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS":
 		return &model.Transient{Err: holdfast.WrapError(holdfast.CodeModelFailed, fmt.Errorf("finish reason %s", reason),
-			d.m.cfg.Provider+" could not complete its answer: the model made a call that cannot be read")}
+			d.m.cfg.Provider+" could not complete its answer: the model wrote what cannot be read")}
+	case "MISSING_THOUGHT_SIGNATURE":
+		return holdfast.WrapError(holdfast.CodeInvalid, fmt.Errorf("finish reason %s", reason),
+			d.m.cfg.Provider+" misses the signature of a thought in the conversation")
 	}
 	return nil
 }

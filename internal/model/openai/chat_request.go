@@ -13,7 +13,7 @@ import (
 
 // chatRequest composes the body of POST /chat/completions.
 func (m *Model) chatRequest(req *model.Request) ([]byte, error) {
-	b := make([]byte, 0, len(m.set.fixed)+requestSize(req))
+	b := make([]byte, 0, len(m.set.fixed)+model.RequestSize(req))
 	b = append(b, m.set.fixed...)
 	b = append(b, `,"messages":[`...)
 	begin := len(b)
@@ -79,21 +79,6 @@ func isEmpty(m *holdfast.Message) bool {
 	return m.Role == holdfast.RoleAssistant && m.Content == "" && len(m.ToolCalls) == 0
 }
 
-// requestSize guesses how long the body gets.
-func requestSize(req *model.Request) int {
-	n := 1 << 10
-	for i := range req.Messages {
-		n += 128 + len(req.Messages[i].Content)*9/8
-		for j := range req.Messages[i].ToolCalls {
-			n += 128 + len(req.Messages[i].ToolCalls[j].Function.Arguments)*9/8
-		}
-	}
-	for i := range req.Tools {
-		n += 96 + len(req.Tools[i].Description) + len(req.Tools[i].Parameters)
-	}
-	return n
-}
-
 func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
 	if len(msg.Parts) > 0 && msg.Role != holdfast.RoleUser {
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s takes images only in messages of the user", m.cfg.Provider)
@@ -117,7 +102,7 @@ func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
 				}
 				c := &msg.ToolCalls[i]
 				b = model.AppendString(append(b, `{"id":`...), m.callID(c.ID))
-				b = model.AppendString(append(b, `,"type":"function","function":{"name":`...), c.Function.Name)
+				b = model.AppendString(append(b, `,"type":"function","function":{"name":`...), model.CallName(c.Function.Name))
 				b = model.AppendString(append(b, `,"arguments":`...), arguments(c))
 				b = append(b, `}}`...)
 			}
@@ -176,12 +161,16 @@ func (m *Model) callID(id string) string {
 	return hex.EncodeToString(sum[:5])[:9]
 }
 
-// arguments are a call's arguments as the model wrote them, {} for none.
+// arguments are a call's arguments as the model wrote them, {} for none. What is
+// no JSON object goes as the text of a member: servers read what they are sent (vLLM's
+// templates, Qwen: "the function.arguments parameter must be in JSON format"), and
+// one call gone wrong must not end the conversation.
 func arguments(c *holdfast.ToolCall) string {
-	if c.Function.Arguments == "" {
-		return "{}"
+	a := c.Function.Arguments
+	if a != "" && a[0] == '{' && json.Valid([]byte(a)) {
+		return a
 	}
-	return c.Function.Arguments
+	return string(model.ArgumentsObject(a))
 }
 
 // appendSchema appends the parameters of a tool: whole where the server is one's own,

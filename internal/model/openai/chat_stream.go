@@ -15,6 +15,10 @@ type chatChunk struct {
 	Model   string       `json:"model"`
 	Choices []chatChoice `json:"choices"`
 	Usage   *chatUsage   `json:"usage"`
+	// Groq also puts the usage here, and older versions of its API nowhere else.
+	Groq struct {
+		Usage *chatUsage `json:"usage"`
+	} `json:"x_groq"`
 
 	// Error and Object tell an error that comes as an event.
 	Error  json.RawMessage `json:"error"`
@@ -61,9 +65,10 @@ type chatUsage struct {
 	} `json:"completion_tokens_details"`
 
 	// Where others count what came from the cache: DeepSeek
-	// (https://api-docs.deepseek.com/guides/kv_cache), Moonshot.
+	// (https://api-docs.deepseek.com/guides/kv_cache), Moonshot, Mistral.
 	CacheHits int64 `json:"prompt_cache_hit_tokens"`
 	Cached    int64 `json:"cached_tokens"`
+	NumCached int64 `json:"num_cached_tokens"`
 }
 
 func (u *chatUsage) usage() *model.Usage {
@@ -76,7 +81,7 @@ func (u *chatUsage) usage() *model.Usage {
 	return &model.Usage{
 		InputTokens:       u.PromptTokens,
 		OutputTokens:      out,
-		CachedInputTokens: max(u.PromptDetails.Cached, u.CacheHits, u.Cached),
+		CachedInputTokens: max(u.PromptDetails.Cached, u.CacheHits, u.Cached, u.NumCached),
 		CacheWriteTokens:  u.PromptDetails.CacheWrite,
 		ReasoningTokens:   u.CompletionDetails.Reasoning,
 	}
@@ -165,9 +170,6 @@ var doneMark = []byte("[DONE]")
 
 // Event implements [model.Decoder].
 func (d *chatDecoder) Event(_, data []byte, yield func(model.Chunk) error) (bool, error) {
-	if len(data) == 0 {
-		return false, nil // a sign of life
-	}
 	if bytes.HasPrefix(data, doneMark) {
 		return true, nil
 	}
@@ -177,6 +179,9 @@ func (d *chatDecoder) Event(_, data []byte, yield func(model.Chunk) error) (bool
 	}
 	if len(c.Error) > 0 && string(c.Error) != "null" || c.Object == "error" {
 		return false, d.m.failure(0, nil, data).Err()
+	}
+	if c.Usage == nil {
+		c.Usage = c.Groq.Usage
 	}
 	if c.Usage != nil {
 		d.usage = c.Usage
@@ -311,7 +316,7 @@ func (d *chatDecoder) call(w *chatToolCall) *chatCall {
 	}
 	c := &chatCall{index: index, wireID: w.ID, id: w.ID}
 	if c.id == "" || d.taken(c.id) {
-		c.id = "call_" + strings.ReplaceAll(holdfast.NewID(), "-", "")
+		c.id = model.NewCallID()
 	}
 	d.calls = append(d.calls, c)
 	return c

@@ -52,6 +52,7 @@ type settings struct {
 	headers          map[string]string
 	reasoningHistory string // member of assistant messages, "" for none
 	reasoning        bool   // responses: ask for what goes back with the next call
+	stored           bool   // responses: the provider keeps what it has answered
 
 	// fixed is the beginning of every request body: everything that does not
 	// change from call to call, without the closing brace.
@@ -287,7 +288,9 @@ func (s *settings) body(cfg model.Config, o *optionReader) error {
 }
 
 func (s *settings) responsesBody(cfg model.Config, b *model.Object, effort, summary, verbosity string) {
-	if _, given := cfg.ProviderOpts["store"]; !given {
+	if v, given := cfg.ProviderOpts["store"]; given {
+		s.stored = v == true
+	} else {
 		b.Bool("store", false)
 	}
 	if effort != "" || summary != "" {

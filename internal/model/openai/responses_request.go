@@ -30,7 +30,7 @@ type opaqueItem struct {
 
 // responsesRequest composes the body of POST /responses.
 func (m *Model) responsesRequest(req *model.Request) ([]byte, error) {
-	b := make([]byte, 0, len(m.set.fixed)+requestSize(req))
+	b := make([]byte, 0, len(m.set.fixed)+model.RequestSize(req))
 	b = append(b, m.set.fixed...)
 	b = append(b, `,"input":[`...)
 	begin := len(b)
@@ -131,7 +131,7 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 					}
 					comma()
 					b = model.AppendString(append(b, `{"type":"function_call","call_id":`...), c.ID)
-					b = model.AppendString(append(b, `,"name":`...), c.Function.Name)
+					b = model.AppendString(append(b, `,"name":`...), model.CallName(c.Function.Name))
 					b = model.AppendString(append(b, `,"arguments":`...), arguments(c))
 					b = append(b, '}')
 				}

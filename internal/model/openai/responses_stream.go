@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
-	"strings"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/model"
@@ -21,21 +20,44 @@ type responsesEvent struct {
 }
 
 type responsesItem struct {
-	Type      string `json:"type"`
-	CallID    string `json:"call_id"`
-	Name      string `json:"name"`
-	Arguments string `json:"arguments"`
-	Phase     string `json:"phase"`
+	Type      string   `json:"type"`
+	CallID    string   `json:"call_id"`
+	Name      string   `json:"name"`
+	Arguments flexArgs `json:"arguments"`
+	Phase     string   `json:"phase"`
 	Content   []struct {
 		Type    string `json:"type"`
 		Text    string `json:"text"`
 		Refusal string `json:"refusal"`
 	} `json:"content"`
+	Summary []struct {
+		Text string `json:"text"`
+	} `json:"summary"`
+	Encrypted string `json:"encrypted_content"`
+}
+
+// readItem reads an item of a type that is of use here. Others, of tools that run at
+// the provider for example, may have the same members in other forms.
+func readItem(raw json.RawMessage) (w responsesItem, err error) {
+	var kind struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(raw, &kind); err != nil {
+		return w, unreadable(err)
+	}
+	switch kind.Type {
+	case "message", "reasoning", "function_call":
+		if err := json.Unmarshal(raw, &w); err != nil {
+			return w, unreadable(err)
+		}
+	}
+	return w, nil
 }
 
 type responsesEnd struct {
-	Model      string          `json:"model"`
-	Error      json.RawMessage `json:"error"`
+	Model      string            `json:"model"`
+	Output     []json.RawMessage `json:"output"`
+	Error      json.RawMessage   `json:"error"`
 	Incomplete *struct {
 		Reason string `json:"reason"`
 	} `json:"incomplete_details"`
@@ -85,9 +107,6 @@ func (d *responsesDecoder) Finish(func(model.Chunk) error) error { return nil }
 
 // Event implements [model.Decoder].
 func (d *responsesDecoder) Event(_, data []byte, yield func(model.Chunk) error) (bool, error) {
-	if len(data) == 0 {
-		return false, nil // a sign of life
-	}
 	if bytes.HasPrefix(data, doneMark) {
 		return false, nil // some gateways add it; the last event says more
 	}
@@ -123,8 +142,7 @@ func (d *responsesDecoder) Event(_, data []byte, yield func(model.Chunk) error) 
 		}
 		return false, d.m.failure(0, nil, body).Err()
 	case "error":
-		message, _, code := parseError(data)
-		return false, d.m.classify(0, nil, message, "", code).Err()
+		return false, d.m.failure(0, nil, data).Err()
 	case "":
 		if message, _, _ := parseError(data); message != "" {
 			return false, d.m.failure(0, nil, data).Err()
@@ -147,8 +165,7 @@ func (d *responsesDecoder) naming(yield func(model.Chunk) error) func(model.Chun
 func (d *responsesDecoder) Whole(body []byte, yield func(model.Chunk) error) (bool, error) {
 	var w struct {
 		responsesEnd
-		Object string            `json:"object"`
-		Output []json.RawMessage `json:"output"`
+		Object string `json:"object"`
 	}
 	if err := json.Unmarshal(body, &w); err != nil || w.Object != "response" {
 		return false, nil
@@ -157,33 +174,29 @@ func (d *responsesDecoder) Whole(body []byte, yield func(model.Chunk) error) (bo
 		return true, d.m.failure(0, nil, w.Error).Err()
 	}
 	d.model = w.Model
-	y := d.naming(yield)
-	for i, item := range w.Output {
-		e := responsesEvent{OutputIndex: i, Item: item}
-		if err := d.thoughts(&e, y); err != nil {
-			return true, err
-		}
-		if err := d.done(&e, y); err != nil {
-			return true, err
+	return true, d.end(&responsesEvent{Response: &w.responsesEnd}, d.naming(yield))
+}
+
+// output hands out the items of an answer that came without them until its end.
+func (d *responsesDecoder) output(items []json.RawMessage, yield func(model.Chunk) error) error {
+	for i, item := range items {
+		if err := d.done(&responsesEvent{OutputIndex: i, Item: item}, yield); err != nil {
+			return err
 		}
 	}
-	return true, d.end(&responsesEvent{Response: &w.responsesEnd}, y)
+	return nil
 }
 
 // thoughts hands out the reasoning of an item that comes whole.
-func (d *responsesDecoder) thoughts(e *responsesEvent, yield func(model.Chunk) error) error {
-	var w struct {
-		Type             string
-		Summary, Content []struct{ Text string }
+func (d *responsesDecoder) thoughts(w *responsesItem, yield func(model.Chunk) error) error {
+	var texts []string
+	for _, part := range w.Content {
+		texts = append(texts, part.Text)
 	}
-	if err := json.Unmarshal(e.Item, &w); err != nil {
-		return unreadable(err)
+	for _, part := range w.Summary {
+		texts = append(texts, part.Text)
 	}
-	if w.Type != "reasoning" {
-		return nil
-	}
-	for _, part := range append(w.Content, w.Summary...) {
-		text := part.Text
+	for _, text := range texts {
 		if text == "" {
 			continue
 		}
@@ -232,7 +245,7 @@ func (d *responsesDecoder) delta(e *responsesEvent, yield func(model.Chunk) erro
 		it.deltas = true
 		return yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(it.callID, "", t.text)}})
 	}
-	d.reasoned = true
+	d.reasoned, it.deltas = true, true
 	return yield(model.Chunk{Reasoning: t.text})
 }
 
@@ -242,8 +255,13 @@ func (d *responsesDecoder) begin(it *outputItem, w *responsesItem, args string, 
 		return unreadable(errNoName)
 	}
 	it.kind, it.callID = w.Type, w.CallID
+	for _, o := range d.items {
+		if o != it && o.callID == it.callID {
+			it.callID = ""
+		}
+	}
 	if it.callID == "" {
-		it.callID = "call_" + strings.ReplaceAll(holdfast.NewID(), "-", "")
+		it.callID = model.NewCallID()
 	}
 	it.deltas = args != ""
 	d.called = true
@@ -251,9 +269,9 @@ func (d *responsesDecoder) begin(it *outputItem, w *responsesItem, args string, 
 }
 
 func (d *responsesDecoder) added(e *responsesEvent, yield func(model.Chunk) error) error {
-	var w responsesItem
-	if err := json.Unmarshal(e.Item, &w); err != nil {
-		return unreadable(err)
+	w, err := readItem(e.Item)
+	if err != nil {
+		return err
 	}
 	if w.Type == "function_call" {
 		return d.begin(d.item(e.OutputIndex), &w, "", yield)
@@ -264,18 +282,23 @@ func (d *responsesDecoder) added(e *responsesEvent, yield func(model.Chunk) erro
 // done reads a finished item: what must go back with the next call, and what no
 // delta has brought.
 func (d *responsesDecoder) done(e *responsesEvent, yield func(model.Chunk) error) error {
-	var w responsesItem
-	if err := json.Unmarshal(e.Item, &w); err != nil {
-		return unreadable(err)
+	w, err := readItem(e.Item)
+	if err != nil {
+		return err
 	}
 	it := d.item(e.OutputIndex)
 	switch w.Type {
 	case "reasoning":
-		if d.m.set.reasoning {
+		// Without its encrypted form an item means nothing to a server that stores
+		// nothing, and is refused ("Items are not persisted when `store` is set to false").
+		if d.m.set.reasoning && (w.Encrypted != "" || len(w.Content) > 0 || d.m.set.stored) {
 			d.kept[e.OutputIndex] = opaqueItem{Type: w.Type, Item: slices.Clone(e.Item)}
 		}
+		if !it.deltas {
+			it.deltas = true
+			return d.thoughts(&w, yield)
+		}
 	case "message":
-		var err error
 		if !it.deltas {
 			var c model.Chunk
 			for _, p := range w.Content {
@@ -290,13 +313,13 @@ func (d *responsesDecoder) done(e *responsesEvent, yield func(model.Chunk) error
 		d.kept[e.OutputIndex] = opaqueItem{Type: w.Type, Bytes: it.bytes, Phase: w.Phase}
 		return err
 	case "function_call":
-		var err error
+		args := string(w.Arguments)
 		switch {
 		case it.callID == "":
-			err = d.begin(it, &w, w.Arguments, yield)
-		case !it.deltas && w.Arguments != "":
+			err = d.begin(it, &w, args, yield)
+		case !it.deltas && args != "":
 			it.deltas = true
-			err = yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(it.callID, "", w.Arguments)}})
+			err = yield(model.Chunk{ToolCalls: []holdfast.ToolCall{holdfast.NewToolCall(it.callID, "", args)}})
 		}
 		d.kept[e.OutputIndex] = opaqueItem{Type: w.Type, CallID: it.callID}
 		return err
@@ -306,6 +329,14 @@ func (d *responsesDecoder) done(e *responsesEvent, yield func(model.Chunk) error
 
 // end hands out the reason of the end, the usage, and what goes back.
 func (d *responsesDecoder) end(e *responsesEvent, yield func(model.Chunk) error) error {
+	if r := e.Response; r != nil && len(d.items) == 0 {
+		if d.model == "" {
+			d.model = r.Model
+		}
+		if err := d.output(r.Output, yield); err != nil {
+			return err
+		}
+	}
 	c := model.Chunk{FinishReason: "stop"}
 	if d.called {
 		c.FinishReason = "tool_calls"
