@@ -58,6 +58,8 @@ type agents struct {
 	allow   []string
 	servers mcpCatalogue
 	prices  *catalogue.File
+	// jobs are what shells of this worker run in the background.
+	jobs *builtin.Jobs
 
 	mu     sync.Mutex // guards models
 	models map[modelOf]builtModel
@@ -273,7 +275,14 @@ func (a *agents) secret(tenant, name string) (string, error) {
 
 // Toolset implements [runtime.Agents].
 func (a *agents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent.Team, ag *agent.Agent, t *agent.Toolset) (tool.Toolset, error) {
-	shell := builtin.ShellOptions{Dir: a.dir, Env: t.Env, InheritEnv: !a.hosted}
+	shell := builtin.ShellOptions{Dir: a.dir, InheritEnv: !a.hosted, Jobs: a.jobs}
+	if t.Type == "shell" || t.Type == "script" {
+		env, err := a.expand(s.Tenant, t.Env)
+		if err != nil {
+			return nil, err
+		}
+		shell.Env = env
+	}
 	if t.NeedsSandbox() {
 		box, err := a.sandbox(s, fmt.Sprintf("toolset %q touches the machine of the worker", t.Type))
 		if err != nil {
@@ -319,7 +328,7 @@ func (a *agents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent
 	case "shell":
 		return builtin.NewShell(shell), nil
 	case "script":
-		list, err := scripts(t)
+		list, err := a.scripts(s.Tenant, t)
 		if err != nil {
 			return nil, err
 		}
@@ -341,8 +350,9 @@ func (a *agents) sandbox(s holdfast.SessionRef, why string) (*tool.Sandbox, erro
 	return nil, nil
 }
 
-// scripts reads the scripts of a toolset into the form that the tool takes.
-func scripts(t *agent.Toolset) (map[string]builtin.Script, error) {
+// scripts reads the scripts of a toolset into the form that the tool takes. Of the
+// variables of one only ${env.NAME} is a secret: others may be for its own shell.
+func (a *agents) scripts(tenant string, t *agent.Toolset) (map[string]builtin.Script, error) {
 	out := map[string]builtin.Script{}
 	for name, s := range t.Shell {
 		args := map[string]json.RawMessage{}
@@ -353,8 +363,14 @@ func scripts(t *agent.Toolset) (map[string]builtin.Script, error) {
 		if err != nil {
 			return nil, fmt.Errorf("arguments of script %s: %w", name, err)
 		}
+		env := maps.Clone(s.Env)
+		for k, v := range env {
+			if env[k], err = a.expandRefs(secretOnly, tenant, v); err != nil {
+				return nil, fmt.Errorf("environment of script %s: %s: %w", name, k, err)
+			}
+		}
 		out[name] = builtin.Script{
-			Cmd: s.Cmd, Description: s.Description, Args: args, Required: s.Required, Env: s.Env, WorkingDir: s.WorkingDir,
+			Cmd: s.Cmd, Description: s.Description, Args: args, Required: s.Required, Env: env, WorkingDir: s.WorkingDir,
 		}
 	}
 	return out, nil
@@ -473,9 +489,16 @@ func (a *agents) expand(tenant string, in map[string]string) (map[string]string,
 
 // expandText is expand for one text.
 func (a *agents) expandText(tenant, text string) (string, error) {
+	return a.expandRefs(reference, tenant, text)
+}
+
+// secretOnly is how an agent file names a secret where other things begin with ${ too.
+var secretOnly = regexp.MustCompile(`\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}`)
+
+func (a *agents) expandRefs(refs *regexp.Regexp, tenant, text string) (string, error) {
 	var missing error
-	out := reference.ReplaceAllStringFunc(text, func(m string) string {
-		value, err := a.secret(tenant, reference.FindStringSubmatch(m)[1])
+	out := refs.ReplaceAllStringFunc(text, func(m string) string {
+		value, err := a.secret(tenant, refs.FindStringSubmatch(m)[1])
 		if err != nil {
 			missing = err
 		}

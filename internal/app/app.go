@@ -36,6 +36,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/sqlitestore"
 	"github.com/holdfast-run/holdfast/internal/tenant"
 	"github.com/holdfast-run/holdfast/internal/tool"
+	"github.com/holdfast-run/holdfast/internal/tool/builtin"
 	"github.com/holdfast-run/holdfast/internal/webhook"
 	"github.com/holdfast-run/holdfast/internal/worker"
 )
@@ -348,6 +349,12 @@ func (p *program) openAgents() (*agents, error) {
 		// base_url is the tenant's choice.
 		client = &http.Client{Transport: outgoing}
 	}
+	// With a server of its own this is the only worker: every session comes back to it.
+	jobs := builtin.NewJobs(!hosted && p.cfg.NATSURL == "")
+	p.onStop(func() error {
+		jobs.Close()
+		return nil
+	})
 	var boxes *sandboxes
 	if p.roles.Worker {
 		if boxes, err = openSandboxes(p.cfg.Sandbox, p.cfg.Workspaces, p.log); err != nil {
@@ -360,7 +367,7 @@ func (p *program) openAgents() (*agents, error) {
 	return &agents{
 		sandboxes: boxes,
 		library:   agent.NewLibrary(p.store, source, opt), writer: p.cfg.AgentWriter, base: source, opt: opt, dir: dir, keys: p.cfg.ModelKeysFromEnv.Or(!hosted), hosted: hosted,
-		memory: p.store, auth: p.auth, log: p.log, version: p.o.Version, client: client, outgoing: outgoing, allow: p.cfg.EgressAllow, servers: servers, prices: prices,
+		memory: p.store, auth: p.auth, log: p.log, version: p.o.Version, client: client, outgoing: outgoing, allow: p.cfg.EgressAllow, servers: servers, prices: prices, jobs: jobs,
 		models: map[modelOf]builtModel{},
 	}, nil
 }

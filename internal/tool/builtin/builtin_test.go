@@ -97,7 +97,7 @@ func TestApprovals(t *testing.T) {
 		}
 	}
 	want := map[string]bool{
-		"think": false, "create_todo": false, "create_todos": false, "update_todo": false, "list_todos": false,
+		"think": false, "create_todo": false, "create_todos": false, "update_todo": false, "update_todos": false, "list_todos": false,
 		"add_memory": true, "get_memories": false, "search_memories": false, "update_memory": true, "delete_memory": true,
 	}
 	if fmt.Sprint(asks) != fmt.Sprint(want) {

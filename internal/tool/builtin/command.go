@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"time"
 
@@ -70,6 +71,17 @@ func (h *host) close() error {
 	return errors.Join(errs...)
 }
 
+// forget removes the file of an output before the host is closed, "" for none.
+func (h *host) forget(name string) {
+	if name == "" {
+		return
+	}
+	h.mu.Lock()
+	h.spills = slices.DeleteFunc(h.spills, func(s string) bool { return s == name })
+	h.mu.Unlock()
+	_ = os.Remove(name) // a file that stays is one of the temporary ones
+}
+
 // command is one line for the shell.
 type command struct {
 	line     string
@@ -92,54 +104,18 @@ func (h *host) run(ctx context.Context, c command) (tool.Result, error) {
 	stop := context.AfterFunc(h.life, cancel)
 	defer stop()
 
-	r, w, err := os.Pipe()
+	out := &collector{progress: c.progress, host: h, limit: commandOutput}
+	ch, err := h.start(c, out)
 	if err != nil {
 		return failed("The command cannot be started: %v.", err), nil
 	}
-	defer func() { _ = r.Close() }()
-	cmd, err := h.command(c)
-	if err != nil {
-		_ = w.Close()
-		return failed("The command cannot be started: %v.", err), nil
-	}
-	cmd.Stdout, cmd.Stderr = w, w
-	tool.OwnGroup(cmd)
-	err = cmd.Start()
-	_ = w.Close() // the command has its own
-	if err != nil {
-		return failed("The command cannot be started: %v.", err), nil
-	}
-
-	out := &collector{progress: c.progress, host: h}
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		_, _ = io.Copy(out, r) // ends with the pipe
-	}()
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
-
-	var exit error
 	select {
-	case exit = <-exited:
-		// Processes in the background may hold the output open for ever.
-		waitFor(drained, drainGrace)
+	case <-ch.exited:
 	case <-runCtx.Done():
-		tool.TerminateGroup(cmd.Process.Pid)
-		timer := time.NewTimer(stopGrace)
-		select {
-		case exit = <-exited:
-		case <-timer.C:
-			tool.KillGroup(cmd.Process.Pid)
-			exit = <-exited
-		}
-		timer.Stop()
+		ch.terminate()
 	}
-	tool.KillGroup(cmd.Process.Pid)
-	if !waitFor(drained, stopDrain) {
-		_ = r.Close() // something left the group and holds the output
-		<-drained
-	}
+	ch.settle()
+	exit := ch.exit
 
 	output := out.finish()
 	switch {
@@ -157,6 +133,96 @@ func (h *host) run(ctx context.Context, c command) (tool.Result, error) {
 	return tool.Result{Output: output}, nil
 }
 
+// child is a command that was started. Whoever starts one calls settle.
+type child struct {
+	cmd     *exec.Cmd
+	r       *os.File // its output, ours to read
+	alive   *os.File // ends with us; nil in a sandbox
+	exited  chan struct{}
+	exit    error // why it ended; read after exited is closed
+	drained chan struct{}
+}
+
+// start runs a command. Its output goes to out until settle returns.
+func (h *host) start(c command, out io.Writer) (_ *child, err error) {
+	ch := &child{exited: make(chan struct{}), drained: make(chan struct{})}
+	if ch.cmd, err = h.command(c); err != nil {
+		return nil, err
+	}
+	var theirs []*os.File
+	defer func() {
+		for _, f := range theirs {
+			_ = f.Close() // the command has its own
+		}
+		if err != nil {
+			ch.closePipes()
+		}
+	}()
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	ch.r, theirs = r, append(theirs, w)
+	ch.cmd.Stdout, ch.cmd.Stderr = w, w
+	if h.sandbox == nil {
+		in, alive, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		ch.alive, theirs = alive, append(theirs, in)
+		ch.cmd.Stdin = in
+	}
+	tool.OwnGroup(ch.cmd)
+	if err := ch.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(ch.drained)
+		_, _ = io.Copy(out, ch.r) // ends with the pipe
+	}()
+	go func() {
+		ch.exit = ch.cmd.Wait()
+		close(ch.exited)
+	}()
+	return ch, nil
+}
+
+// terminate ends the command and its group, first by asking.
+func (ch *child) terminate() {
+	tool.TerminateGroup(ch.cmd.Process.Pid)
+	if !waitFor(ch.exited, stopGrace) {
+		tool.KillGroup(ch.cmd.Process.Pid)
+		<-ch.exited
+	}
+}
+
+// settle is called when the command has ended, or is about to: it ends what the command
+// left behind and reads the rest of the output.
+func (ch *child) settle() {
+	<-ch.exited
+	// Processes in the background may hold the output open for ever.
+	waitFor(ch.drained, drainGrace)
+	tool.KillGroup(ch.cmd.Process.Pid)
+	if !waitFor(ch.drained, stopDrain) {
+		_ = ch.r.Close() // something left the group and holds the output
+		<-ch.drained
+	}
+	ch.closePipes()
+}
+
+func (ch *child) closePipes() {
+	for _, f := range []*os.File{ch.r, ch.alive} {
+		if f != nil {
+			_ = f.Close() // twice is harmless
+		}
+	}
+}
+
+// guarded runs a command ($1) in a shell ($0) that ends, with its whole group, when the
+// pipe on its standard input does: a worker that is killed takes its commands along.
+// The command's own standard input is empty.
+const guarded = `exec 3<&0 </dev/null; { cat <&3; kill -KILL 0; } >/dev/null 2>&1 & exec 3<&-; exec "$0" -c "$1"`
+
 // command makes the process of a command, in the sandbox if there is one.
 func (h *host) command(c command) (*exec.Cmd, error) {
 	env := maps.Clone(h.env)
@@ -167,7 +233,7 @@ func (h *host) command(c command) (*exec.Cmd, error) {
 	if h.sandbox != nil {
 		return h.sandbox.Command(c.dir, env, h.shell, "-c", c.line)
 	}
-	cmd := exec.Command(h.shell, "-c", c.line)
+	cmd := exec.Command("/bin/sh", "-c", guarded, h.shell, c.line)
 	cmd.Dir, cmd.Env = c.dir, tool.Environment(env, h.inherit)
 	return cmd, nil
 }
@@ -197,6 +263,7 @@ func waitFor(done <-chan struct{}, d time.Duration) bool {
 type collector struct {
 	host     *host
 	progress func(string)
+	limit    int // bytes that are kept beside the file
 
 	head, tail []byte
 	total      int64
@@ -213,17 +280,17 @@ func (o *collector) Write(p []byte) (int, error) {
 	}
 	o.total += int64(n)
 	rest := p
-	if free := commandOutput/2 - len(o.head); free > 0 {
+	if free := o.limit/2 - len(o.head); free > 0 {
 		k := min(free, len(rest))
 		o.head, rest = append(o.head, rest[:k]...), rest[k:]
 	}
 	if len(rest) > 0 {
 		o.tail = append(o.tail, rest...)
-		if len(o.tail) > 2*commandOutput { // cut seldom, not with each write
-			o.tail = append(o.tail[:0], o.tail[len(o.tail)-commandOutput/2:]...)
+		if len(o.tail) > 2*o.limit { // cut seldom, not with each write
+			o.tail = append(o.tail[:0], o.tail[len(o.tail)-o.limit/2:]...)
 		}
 	}
-	if o.total > commandOutput {
+	if o.total > int64(o.limit) {
 		o.spill(p)
 	}
 	return n, nil
@@ -249,13 +316,19 @@ func (o *collector) spill(p []byte) {
 	o.fileErr = err
 }
 
+// finish closes the file and returns the output.
 func (o *collector) finish() string {
 	if o.file != nil {
 		if err := o.file.Close(); o.fileErr == nil {
 			o.fileErr = err
 		}
 	}
-	if o.total <= commandOutput {
+	return o.text()
+}
+
+// text is the output as a result shows it.
+func (o *collector) text() string {
+	if o.total <= int64(o.limit) {
 		return string(o.head) + string(o.tail)
 	}
 	where := "the rest is lost: " + fmt.Sprint(o.fileErr)
@@ -265,7 +338,7 @@ func (o *collector) finish() string {
 			where = fmt.Sprintf("the first %d bytes are in %s", o.written, o.file.Name())
 		}
 	}
-	tail := o.tail[len(o.tail)-min(len(o.tail), commandOutput/2):]
+	tail := o.tail[len(o.tail)-min(len(o.tail), o.limit/2):]
 	return fmt.Sprintf("%s\n[output cut: %d bytes are left out here; %s]\n%s",
 		o.head, o.total-int64(len(o.head)+len(tail)), where, tail)
 }

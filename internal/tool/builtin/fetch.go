@@ -49,10 +49,21 @@ type FetchOptions struct {
 }
 
 type fetchArguments struct {
-	URLs    []string `json:"urls"`
-	Format  string   `json:"format"`
-	Timeout int      `json:"timeout"`
+	URLs    list[string] `json:"urls"`
+	Format  string       `json:"format"`
+	Timeout whole        `json:"timeout"`
 }
+
+// answerError is a page that is an error: servers often say in it what is wrong.
+type answerError struct {
+	status int
+	text   string
+}
+
+func (e *answerError) Error() string { return fmt.Sprintf("the server answered HTTP %d", e.status) }
+
+// maxErrorPage is how much of such a page is shown, in bytes.
+const maxErrorPage = 4 << 10
 
 type fetcher struct {
 	opts FetchOptions
@@ -110,7 +121,7 @@ func (f *fetcher) fetch(ctx context.Context, _ tool.Call, a fetchArguments) (too
 		return failed("The format %q does not exist; use text, markdown or html.", a.Format), nil
 	}
 	timeout := f.opts.Timeout
-	if a.Timeout < 0 || a.Timeout > int(maxFetchTimeout/time.Second) {
+	if a.Timeout < 0 || a.Timeout > whole(maxFetchTimeout/time.Second) {
 		return failed("The timeout must be between 1 and %d seconds.", int(maxFetchTimeout/time.Second)), nil
 	} else if a.Timeout > 0 {
 		timeout = time.Duration(a.Timeout) * time.Second
@@ -129,6 +140,9 @@ func (f *fetcher) fetch(ctx context.Context, _ tool.Call, a fetchArguments) (too
 		if err != nil {
 			failures++
 			page = "Error: " + describeFetch(err, timeout) + "."
+			if answer := (*answerError)(nil); errors.As(err, &answer) && answer.text != "" {
+				page += "\n" + tool.BoundTo(answer.text, maxErrorPage)
+			}
 		}
 		if len(a.URLs) > 1 {
 			fmt.Fprintf(&out, "=== %s ===\n", u)
@@ -180,27 +194,37 @@ func (v *visit) page(ctx context.Context, address, format string, timeout time.D
 		return "", err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode >= 400 {
-		return "", fmt.Errorf("the server answered HTTP %d", resp.StatusCode)
-	}
 	body, cut, err := readText(resp)
+	if resp.StatusCode >= 400 {
+		if err != nil {
+			body = "" // the status says enough
+		}
+		body, err = shownPage(resp, body, format)
+		return "", errors.Join(&answerError{resp.StatusCode, strings.TrimSpace(body)}, err)
+	}
 	if err != nil {
 		return "", err
 	}
-	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if kind == "text/html" || kind == "application/xhtml+xml" || (kind == "" && strings.Contains(strings.ToLower(body[:min(len(body), 512)]), "<html")) {
-		switch format {
-		case "text":
-			body, err = htmlText(body, resp.Request.URL, false)
-		case "markdown":
-			body, err = htmlText(body, resp.Request.URL, true)
-		}
-		if err != nil {
-			return "", err
-		}
+	if body, err = shownPage(resp, body, format); err != nil {
+		return "", err
 	}
 	if cut {
 		body += fmt.Sprintf("\n[page cut: only the first %d bytes were read]", maxFetchBody)
+	}
+	return body, nil
+}
+
+// shownPage turns a page into the format that was asked for.
+func shownPage(resp *http.Response, body, format string) (string, error) {
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if kind != "text/html" && kind != "application/xhtml+xml" && (kind != "" || !strings.Contains(strings.ToLower(body[:min(len(body), 512)]), "<html")) {
+		return body, nil
+	}
+	switch format {
+	case "text":
+		return htmlText(body, resp.Request.URL, false)
+	case "markdown":
+		return htmlText(body, resp.Request.URL, true)
 	}
 	return body, nil
 }
@@ -280,14 +304,8 @@ func isText(kind string) bool {
 // mayFetch says whether a URL may be fetched, reading robots.txt of its host if
 // that was not done yet.
 func (v *visit) mayFetch(ctx context.Context, u *url.URL) error {
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return errors.New("only absolute URLs with http or https can be fetched")
-	}
-	if u.User != nil {
-		return errors.New("a URL with a user or a password is refused")
-	}
-	if v.blocked.have(u.Hostname()) || len(v.opts.Allowed) > 0 && !v.allowed.have(u.Hostname()) {
-		return errors.New("the agent may not fetch from this host")
+	if err := v.mayAsk(u); err != nil {
+		return err
 	}
 	host := u.Scheme + "://" + u.Host
 	rules, ok := v.robots[host]
@@ -304,6 +322,20 @@ func (v *visit) mayFetch(ctx context.Context, u *url.URL) error {
 	return nil
 }
 
+// mayAsk says whether a URL may be asked at all, for a page or for robots.txt.
+func (f *fetcher) mayAsk(u *url.URL) error {
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return errors.New("only absolute URLs with http or https can be fetched")
+	}
+	if u.User != nil {
+		return errors.New("a URL with a user or a password is refused")
+	}
+	if f.blocked.have(u.Hostname()) || len(f.opts.Allowed) > 0 && !f.allowed.have(u.Hostname()) {
+		return errors.New("the agent may not fetch from this host")
+	}
+	return nil
+}
+
 // readRobots follows RFC 9309 section 2.3.1: no such file allows all, a server
 // that fails allows nothing.
 func (v *visit) readRobots(ctx context.Context, host string) (*robots, error) {
@@ -312,11 +344,11 @@ func (v *visit) readRobots(ctx context.Context, host string) (*robots, error) {
 		return nil, errors.New("this is no URL")
 	}
 	client := &http.Client{Transport: v.guard, CheckRedirect: func(req *http.Request, via []*http.Request) error {
-		if len(via) > maxFetchRedirects || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
-			return errors.New("robots.txt redirects too often or to nowhere")
+		if len(via) > maxFetchRedirects {
+			return errors.New("robots.txt redirects too often")
 		}
 		v.leave(req)
-		return nil
+		return v.mayAsk(req.URL)
 	}}
 	resp, err := v.get(ctx, client, u, "text/plain")
 	if err != nil {

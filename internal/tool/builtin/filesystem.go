@@ -1,18 +1,15 @@
 package builtin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
@@ -98,15 +95,17 @@ func NewFilesystem(o FilesystemOptions) (*Toolset, error) {
 	writes := func(name, title, description string, effect tool.Effect, schema json.RawMessage, h handler) entry {
 		return entry{tool.Definition{Name: name, Title: title, Description: description, Parameters: schema, Effect: effect}, h}
 	}
-	return &Toolset{name: "filesystem", close: f.host.close, entries: []entry{
-		reads("read_file", "Read file", "Read a text file.", object([]string{"path"}, path), run(f.readFile)),
+	return &Toolset{name: "filesystem", close: f.host.close, instructions: "Relative paths of the file tools start at the working directory. " +
+		"Read several files with one read_multiple_files, and part of a long one with line and limit.", entries: []entry{
+		reads("read_file", "Read file", "Read a text file, the whole or some of its lines.", object([]string{"path"}, path,
+			number("line", "First line to read, counted from 1"), number("limit", "How many lines to read")), run(f.readFile)),
 		reads("read_multiple_files", "Read files", "Read several text files.",
 			object([]string{"paths"}, texts("paths", "Paths of the files"), flag("json", "Answer in JSON")), run(f.readFiles)),
 		writes("write_file", "Write file", "Create a file, or replace all that is in it. Missing directories are made.", tool.EffectIdempotent,
 			object([]string{"path", "content"}, path, text("content", "What the file will contain")), run(f.writeFile)),
-		writes("edit_file", "Edit file", "Replace pieces of text in a file, each the first time it occurs. All edits are made or none.", tool.EffectUnkeyed,
+		writes("edit_file", "Edit file", "Replace pieces of text in a file. Each oldText must be in the file exactly once when its turn comes. All edits are made or none.", tool.EffectUnkeyed,
 			object([]string{"path", "edits"}, path, property{"edits", `{"type":"array","minItems":1,"items":{"type":"object","properties":{` +
-				`"oldText":{"type":"string","description":"The exact text to replace"},"newText":{"type":"string","description":"What comes in its place"}},` +
+				`"oldText":{"type":"string","description":"The exact text to replace, with enough around it to be there only once"},"newText":{"type":"string","description":"What comes in its place"}},` +
 				`"required":["oldText","newText"],"additionalProperties":false}}`}), run(f.editFile)),
 		reads("list_directory", "List directory", "List what is in a directory.", object([]string{"path"}, dir), run(f.list)),
 		reads("list_directory_with_sizes", "List directory with sizes", "List what is in a directory, with sizes in bytes.",
@@ -115,8 +114,10 @@ func NewFilesystem(o FilesystemOptions) (*Toolset, error) {
 			object([]string{"path"}, dir, number("max_depth", "How deep to go; 0 is all")), run(f.tree)),
 		writes("move_file", "Move file", "Move or rename a file or a directory. What is there already is not replaced.", tool.EffectUnkeyed,
 			object([]string{"source", "destination"}, text("source", "Path of what is moved"), text("destination", "Its new path")), run(f.move)),
-		writes("create_directory", "Create directory", "Make a directory, and those above it.", tool.EffectIdempotent,
-			object([]string{"path"}, dir), run(f.mkdir)),
+		writes("create_directory", "Create directories", "Make directories, and those above them.", tool.EffectIdempotent,
+			object(nil, texts("paths", "Paths of the directories"), text("path", "Path of a single directory")), run(f.mkdir)),
+		writes("remove_directory", "Remove directories", "Remove empty directories.", tool.EffectUnkeyed,
+			object([]string{"paths"}, texts("paths", "Paths of the directories")), run(f.rmdir)),
 		reads("search_files", "Search files", "Find files below a directory whose name matches a glob. A glob with a slash is compared with the path.",
 			object([]string{"path", "pattern"}, dir, text("pattern", "The glob, for example *.go or src/**/*.ts"), exclude), run(f.search)),
 		reads("search_files_content", "Search in files", "Find lines of text files below a directory.",
@@ -175,6 +176,9 @@ func (f *filesystem) find(c tool.Call, path string) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
+	if path == "~" || strings.HasPrefix(path, "~/") {
+		path = filepath.Join(f.home(), path[1:])
+	}
 	dir, name := dirs[0], path
 	if filepath.IsAbs(path) {
 		clean, found := filepath.Clean(path), false
@@ -195,6 +199,16 @@ func (f *filesystem) find(c tool.Call, path string) (*place, error) {
 		return nil, fmt.Errorf("the directory %s cannot be opened: %w", dir, reason(err))
 	}
 	return &place{root: root, name: filepath.ToSlash(filepath.Clean(name))}, nil
+}
+
+// home is what ~ stands for: where the commands of the same session are at home.
+func (f *filesystem) home() string {
+	if f.opts.Shell.Sandbox == nil {
+		if home, err := os.UserHomeDir(); err == nil {
+			return home
+		}
+	}
+	return f.dir
 }
 
 var errOutside = errors.New("it is outside of the allowed directories (see list_allowed_directories)")
@@ -237,137 +251,6 @@ func (f *filesystem) with(c tool.Call, path string, do func(p *place) (tool.Resu
 		}
 		return failed("%s: %v.", path, reason(err)), nil
 	}
-	return res, nil
-}
-
-var (
-	errNoFile = errors.New("it is no regular file")
-	errBinary = errors.New("it is no text file")
-)
-
-// openRegular opens a file for reading, without waiting on pipes and devices.
-func openRegular(root *os.Root, name string) (*os.File, fs.FileInfo, error) {
-	file, err := root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errNoFile
-	}
-	if err != nil {
-		_ = file.Close()
-		return nil, nil, err
-	}
-	return file, info, nil
-}
-
-// readLimited reads a regular file that is not longer than limit.
-func readLimited(root *os.Root, name string, limit int64) ([]byte, error) {
-	file, _, err := openRegular(root, name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }()
-	body, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err == nil && int64(len(body)) > limit {
-		err = fmt.Errorf("it is longer than %d bytes", limit)
-	}
-	return body, err
-}
-
-func isBinary(body []byte) bool { return bytes.IndexByte(body[:min(len(body), 8000)], 0) >= 0 }
-
-// readShown reads a text file for the model: what is too long is cut.
-func readShown(p *place) (string, error) {
-	file, info, err := openRegular(p.root, p.name)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = file.Close() }()
-	const limit = tool.MaxOutput - 1024
-	body, err := io.ReadAll(io.LimitReader(file, limit))
-	if err != nil {
-		return "", err
-	}
-	if isBinary(body) {
-		return "", errBinary
-	}
-	if info.Size() > limit {
-		return fmt.Sprintf("%s\n[file cut: the first %d of %d bytes are shown]", body, len(body), info.Size()), nil
-	}
-	return string(body), nil
-}
-
-type pathArguments struct {
-	Path string `json:"path"`
-}
-
-func (f *filesystem) readFile(_ context.Context, c tool.Call, a pathArguments) (tool.Result, error) {
-	return f.with(c, a.Path, func(p *place) (tool.Result, error) {
-		body, err := readShown(p)
-		return tool.Result{Output: body}, err
-	})
-}
-
-type readFilesArguments struct {
-	Paths []string `json:"paths"`
-	JSON  bool     `json:"json"`
-}
-
-func (f *filesystem) readFiles(ctx context.Context, c tool.Call, a readFilesArguments) (tool.Result, error) {
-	if len(a.Paths) == 0 {
-		return failed("There is no path."), nil
-	}
-	type file struct {
-		Path    string `json:"path"`
-		Content string `json:"content,omitempty"`
-		Error   string `json:"error,omitempty"`
-	}
-	files := make([]file, 0, len(a.Paths))
-	size, failures := 0, 0
-	for _, path := range a.Paths {
-		if err := ctx.Err(); err != nil {
-			return tool.Result{}, fmt.Errorf("reading files: %w", err)
-		}
-		one := file{Path: path}
-		if size > tool.MaxOutput {
-			one.Error = "it was not read: the files before it fill the answer"
-		} else if res, err := f.readFile(ctx, c, pathArguments{path}); err != nil {
-			return tool.Result{}, err
-		} else if res.IsError {
-			one.Error = res.Output
-		} else {
-			one.Content = res.Output
-		}
-		if one.Error != "" {
-			failures++
-		}
-		size += len(one.Content)
-		files = append(files, one)
-	}
-	res := tool.Result{IsError: failures == len(files)}
-	if a.JSON {
-		out, err := json.Marshal(files)
-		if err != nil {
-			return tool.Result{}, fmt.Errorf("describing files: %w", err)
-		}
-		res.Output = string(out)
-		return res, nil
-	}
-	var out strings.Builder
-	for _, one := range files {
-		fmt.Fprintf(&out, "=== %s ===\n", one.Path)
-		if one.Error != "" {
-			fmt.Fprintf(&out, "Error: %s\n", one.Error)
-			continue
-		}
-		out.WriteString(one.Content)
-		if !strings.HasSuffix(one.Content, "\n") {
-			out.WriteByte('\n')
-		}
-	}
-	res.Output = out.String()
 	return res, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -16,44 +17,27 @@ import (
 	"github.com/holdfast-run/holdfast/internal/tool"
 )
 
-// entries lists a directory, sorted by name, without what is ignored.
-func (f *filesystem) entries(p *place, ignored *ignores, name string) ([]fs.DirEntry, error) {
-	list, err := fs.ReadDir(p.root.FS(), name)
-	if err != nil {
-		return nil, err
-	}
-	if !f.opts.IgnoreVCS {
-		return list, nil
-	}
-	kept := list[:0]
-	for _, e := range list {
-		if !ignored.skip(path.Join(name, e.Name()), e.IsDir()) {
-			kept = append(kept, e)
-		}
-	}
-	return kept, nil
-}
-
-func (f *filesystem) list(_ context.Context, c tool.Call, a pathArguments) (tool.Result, error) {
-	return f.listing(c, a.Path, func(out *strings.Builder, e fs.DirEntry) error {
+func (f *filesystem) list(ctx context.Context, c tool.Call, a pathArguments) (tool.Result, error) {
+	return f.listing(ctx, c, a.Path, func(out *strings.Builder, _ *place, e fs.DirEntry) error {
 		fmt.Fprintf(out, "%s\n", name(e))
 		return nil
 	})
 }
 
-func (f *filesystem) listSizes(_ context.Context, c tool.Call, a pathArguments) (tool.Result, error) {
-	return f.listing(c, a.Path, func(out *strings.Builder, e fs.DirEntry) error {
-		info, err := e.Info()
+func (f *filesystem) listSizes(ctx context.Context, c tool.Call, a pathArguments) (tool.Result, error) {
+	return f.listing(ctx, c, a.Path, func(out *strings.Builder, p *place, e fs.DirEntry) error {
+		if e.IsDir() {
+			fmt.Fprintf(out, "%s\n", name(e))
+			return nil
+		}
+		// Asked beneath the root: the entry itself would look along its path.
+		info, err := p.root.Lstat(filepath.FromSlash(path.Join(p.name, e.Name())))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // deleted since it was listed
 		} else if err != nil {
 			return err
 		}
-		if e.IsDir() {
-			fmt.Fprintf(out, "%s\n", name(e))
-		} else {
-			fmt.Fprintf(out, "%s %d\n", name(e), info.Size())
-		}
+		fmt.Fprintf(out, "%s %d\n", name(e), info.Size())
 		return nil
 	})
 }
@@ -61,39 +45,51 @@ func (f *filesystem) listSizes(_ context.Context, c tool.Call, a pathArguments) 
 func name(e fs.DirEntry) string {
 	switch {
 	case e.IsDir():
-		return "DIR  " + e.Name()
+		return "DIR  " + shown(e.Name())
 	case e.Type()&fs.ModeSymlink != 0:
-		return "LINK " + e.Name()
+		return "LINK " + shown(e.Name())
 	}
-	return "FILE " + e.Name()
+	return "FILE " + shown(e.Name())
 }
 
-func (f *filesystem) listing(c tool.Call, dir string, line func(*strings.Builder, fs.DirEntry) error) (tool.Result, error) {
-	return f.with(c, dir, func(p *place) (tool.Result, error) {
-		list, err := f.entries(p, newIgnores(p.root), p.name)
+func (f *filesystem) listing(ctx context.Context, c tool.Call, dir string, line func(*strings.Builder, *place, fs.DirEntry) error) (tool.Result, error) {
+	return f.with(c, here(dir), func(p *place) (tool.Result, error) {
+		found, more, err := f.entries(ctx, p, newIgnores(p.root), p.name)
 		if err != nil {
 			return tool.Result{}, err
 		}
 		var out strings.Builder
-		for i, e := range list {
+		for i, e := range found {
 			if i == maxListed {
-				fmt.Fprintf(&out, "[list cut: %d of %d entries are shown]\n", maxListed, len(list))
 				break
 			}
-			if err := line(&out, e); err != nil {
+			if err := line(&out, p, e); err != nil {
 				return tool.Result{}, err
 			}
 		}
-		if out.Len() == 0 {
+		switch {
+		case more:
+			fmt.Fprintf(&out, "[list cut: %d of more than %d entries are shown]\n", min(maxListed, len(found)), maxEntries)
+		case len(found) > maxListed:
+			fmt.Fprintf(&out, "[list cut: %d of %d entries are shown]\n", maxListed, len(found))
+		case out.Len() == 0:
 			return succeeded("The directory is empty."), nil
 		}
 		return tool.Result{Output: out.String()}, nil
 	})
 }
 
+// here is the directory of tools that were given none.
+func here(dir string) string {
+	if dir == "" {
+		return "."
+	}
+	return dir
+}
+
 type treeArguments struct {
 	Path     string `json:"path"`
-	MaxDepth int    `json:"max_depth"`
+	MaxDepth whole  `json:"max_depth"`
 }
 
 type treeNode struct {
@@ -107,7 +103,7 @@ func (f *filesystem) tree(ctx context.Context, c tool.Call, a treeArguments) (to
 	if a.MaxDepth <= 0 || a.MaxDepth > maxTreeDepth {
 		a.MaxDepth = maxTreeDepth
 	}
-	return f.with(c, a.Path, func(p *place) (tool.Result, error) {
+	return f.with(c, here(a.Path), func(p *place) (tool.Result, error) {
 		ignored := newIgnores(p.root)
 		left := maxListed
 		var grow func(n *treeNode, dir string, depth int) error
@@ -115,14 +111,15 @@ func (f *filesystem) tree(ctx context.Context, c tool.Call, a treeArguments) (to
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			list, err := f.entries(p, ignored, dir)
-			if err != nil && dir != p.name {
+			found, more, err := f.entries(ctx, p, ignored, dir)
+			if err != nil && dir != p.name && ctx.Err() == nil {
 				n.Cut = true // a directory below that cannot be read
 				return nil
 			} else if err != nil {
 				return err
 			}
-			for _, e := range list {
+			n.Cut = more
+			for _, e := range found {
 				if left--; left < 0 {
 					n.Cut = true
 					return nil
@@ -132,7 +129,7 @@ func (f *filesystem) tree(ctx context.Context, c tool.Call, a treeArguments) (to
 				if !e.IsDir() {
 					continue
 				}
-				if depth >= a.MaxDepth {
+				if depth >= int(a.MaxDepth) {
 					child.Cut = true
 				} else if err := grow(child, path.Join(dir, e.Name()), depth+1); err != nil {
 					return err
@@ -140,7 +137,7 @@ func (f *filesystem) tree(ctx context.Context, c tool.Call, a treeArguments) (to
 			}
 			return nil
 		}
-		root := &treeNode{Name: a.Path, Type: "directory"}
+		root := &treeNode{Name: here(a.Path), Type: "directory"}
 		if err := grow(root, p.name, 1); err != nil {
 			return tool.Result{}, err
 		}
@@ -152,50 +149,10 @@ func (f *filesystem) tree(ctx context.Context, c tool.Call, a treeArguments) (to
 	})
 }
 
-var errEnough = errors.New("enough was found")
-
-// walk visits the files below a directory, in order, without what is ignored or
-// excluded. Links are not followed. The name is relative to the directory.
-func (f *filesystem) walk(ctx context.Context, p *place, exclude []string, visit func(name string, e fs.DirEntry) error) error {
-	excluded, err := newGlobs(exclude...)
-	if err != nil {
-		return err
-	}
-	ignored := newIgnores(p.root)
-	return fs.WalkDir(p.root.FS(), p.name, func(full string, e fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			if full == p.name {
-				return err
-			}
-			return nil // what cannot be read is left out
-		}
-		rel := full
-		if p.name != "." {
-			rel = strings.TrimPrefix(strings.TrimPrefix(full, p.name), "/")
-		}
-		if rel == "" || rel == "." {
-			return nil
-		}
-		if excluded.match(rel) || f.opts.IgnoreVCS && ignored.skip(full, e.IsDir()) {
-			if e.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if e.IsDir() {
-			return nil
-		}
-		return visit(rel, e)
-	})
-}
-
 type searchArguments struct {
-	Path            string   `json:"path"`
-	Pattern         string   `json:"pattern"`
-	ExcludePatterns []string `json:"excludePatterns"`
+	Path            string       `json:"path"`
+	Pattern         string       `json:"pattern"`
+	ExcludePatterns list[string] `json:"excludePatterns"`
 }
 
 func (f *filesystem) search(ctx context.Context, c tool.Call, a searchArguments) (tool.Result, error) {
@@ -203,36 +160,36 @@ func (f *filesystem) search(ctx context.Context, c tool.Call, a searchArguments)
 	if err != nil || a.Pattern == "" {
 		return failed("The pattern %q cannot be used.", a.Pattern), nil
 	}
-	return f.with(c, a.Path, func(p *place) (tool.Result, error) {
+	return f.with(c, here(a.Path), func(p *place) (tool.Result, error) {
 		var found []string
 		err := f.walk(ctx, p, a.ExcludePatterns, func(name string, _ fs.DirEntry) error {
 			if wanted.match(name) {
 				if len(found) == maxListed {
 					return errEnough
 				}
-				found = append(found, path.Join(a.Path, name))
+				found = append(found, shown(path.Join(a.Path, name)))
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, errEnough) {
-			return tool.Result{}, err
-		}
-		if len(found) == 0 {
+		switch {
+		case err == nil && len(found) == 0:
 			return succeeded("No file matches."), nil
+		case err == nil:
+			return succeeded("%d files:\n%s", len(found), strings.Join(found, "\n")), nil
+		case errors.Is(err, errEnough):
+			return succeeded("The first %d files:\n%s", len(found), strings.Join(found, "\n")), nil
+		case errors.Is(err, errTooMany):
+			return succeeded("%d files of those that were looked at (%v; narrow the search):\n%s", len(found), err, strings.Join(found, "\n")), nil
 		}
-		head := fmt.Sprintf("%d files:\n", len(found))
-		if err != nil {
-			head = fmt.Sprintf("The first %d files:\n", len(found))
-		}
-		return tool.Result{Output: head + strings.Join(found, "\n")}, nil
+		return tool.Result{}, err
 	})
 }
 
 type grepArguments struct {
-	Path            string   `json:"path"`
-	Query           string   `json:"query"`
-	IsRegex         bool     `json:"is_regex"`
-	ExcludePatterns []string `json:"excludePatterns"`
+	Path            string       `json:"path"`
+	Query           string       `json:"query"`
+	IsRegex         yes          `json:"is_regex"`
+	ExcludePatterns list[string] `json:"excludePatterns"`
 }
 
 func (f *filesystem) grep(ctx context.Context, c tool.Call, a grepArguments) (tool.Result, error) {
@@ -247,7 +204,7 @@ func (f *filesystem) grep(ctx context.Context, c tool.Call, a grepArguments) (to
 	if err != nil {
 		return failed("The query is no regular expression: %v.", err), nil
 	}
-	return f.with(c, a.Path, func(p *place) (tool.Result, error) {
+	return f.with(c, here(a.Path), func(p *place) (tool.Result, error) {
 		var out strings.Builder
 		matches := 0
 		err := f.walk(ctx, p, a.ExcludePatterns, func(name string, e fs.DirEntry) error {
@@ -259,28 +216,31 @@ func (f *filesystem) grep(ctx context.Context, c tool.Call, a grepArguments) (to
 				return err
 			}
 			for _, l := range lines {
-				fmt.Fprintf(&out, "%s:%s\n", path.Join(a.Path, name), l)
+				fmt.Fprintf(&out, "%s:%s\n", shown(path.Join(a.Path, name)), l)
 			}
 			if matches += len(lines); matches >= maxMatches {
 				return errEnough
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, errEnough) {
-			return tool.Result{}, err
-		}
-		if matches == 0 {
+		switch {
+		case err == nil && matches == 0:
 			return succeeded("Nothing was found."), nil
-		}
-		if err != nil {
+		case err == nil:
+		case errors.Is(err, errEnough):
 			fmt.Fprintf(&out, "[search cut after %d lines]", maxMatches)
+		case errors.Is(err, errTooMany):
+			fmt.Fprintf(&out, "[search cut: %v; narrow the search]", err)
+		default:
+			return tool.Result{}, err
 		}
 		return tool.Result{Output: out.String()}, nil
 	})
 }
 
-// grepFile returns "number: line" of lines that match. What is no text, too
-// large or cannot be read has none. The error is the context's.
+// grepFile returns "line:column: text" of lines that match, both counted from 1 and
+// the column in bytes. What is no text, too large or cannot be read has none. The error
+// is the context's.
 func grepFile(ctx context.Context, p *place, name string, re *regexp.Regexp, limit int) ([]string, error) {
 	file, info, err := openRegular(p.root, name)
 	if err != nil {
@@ -298,8 +258,8 @@ func grepFile(ctx context.Context, p *place, name string, re *regexp.Regexp, lim
 	for number := 1; len(found) < limit; number++ {
 		line, err := r.ReadString('\n')
 		line = strings.TrimRight(line, "\r\n")
-		if (line != "" || err == nil) && re.MatchString(line) {
-			found = append(found, fmt.Sprintf("%d: %s", number, shorten(line)))
+		if at := re.FindStringIndex(line); at != nil && (line != "" || err == nil) {
+			found = append(found, fmt.Sprintf("%d:%d: %s", number, at[0]+1, around(line, at[0])))
 		}
 		if err != nil {
 			break
@@ -308,13 +268,29 @@ func grepFile(ctx context.Context, p *place, name string, re *regexp.Regexp, lim
 	return found, ctx.Err()
 }
 
-func shorten(line string) string {
+// around returns the part of a line that has the byte at, so that what was found is
+// seen.
+func around(line string, at int) string {
 	if len(line) <= maxMatchLine {
 		return line
 	}
-	n := maxMatchLine
-	for n > 0 && !utf8.RuneStart(line[n]) {
-		n--
+	from := 0
+	if at > maxMatchLine/2 {
+		from = min(at-maxMatchLine/4, len(line)-maxMatchLine)
 	}
-	return line[:n] + "…"
+	to := from + maxMatchLine
+	for from > 0 && from < len(line) && !utf8.RuneStart(line[from]) {
+		from--
+	}
+	for to < len(line) && to > from && !utf8.RuneStart(line[to]) {
+		to--
+	}
+	before, after := "", ""
+	if from > 0 {
+		before = "…"
+	}
+	if to < len(line) {
+		after = "…"
+	}
+	return before + line[from:min(to, len(line))] + after
 }

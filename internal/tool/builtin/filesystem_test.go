@@ -214,7 +214,7 @@ func TestFilesystemReads(t *testing.T) {
 	f.want("one\ntwo", "read_file", "path", "a.txt")
 	f.refuse("no text file", "read_file", "path", "bin")
 	f.want("gr\uFFFDn", "read_file", "path", "latin")
-	if res := f.do("read_file", "path", "big"); !strings.Contains(res.Output, fmt.Sprintf("of %d bytes are shown]", tool.MaxOutput+10)) {
+	if res := f.do("read_file", "path", "big"); !strings.Contains(res.Output, fmt.Sprintf("of %d bytes are shown;", tool.MaxOutput+10)) {
 		t.Errorf("%d bytes without a marker", len(res.Output))
 	}
 	f.want("=== a.txt ===\none\ntwo\n=== none ===\nError: none: it does not exist.\n", "read_multiple_files", "paths", []string{"a.txt", "none"})
@@ -224,14 +224,14 @@ func TestFilesystemReads(t *testing.T) {
 }
 
 func TestFilesystemWrites(t *testing.T) {
-	dir := files(t, map[string]string{"run.sh": "old old", "sub/": ""})
+	dir := files(t, map[string]string{"run.sh": "old, old", "sub/": ""})
 	mustDo(t, os.Chmod(filepath.Join(dir, "run.sh"), 0o750))
 	f := filesystem(t, builtin.FilesystemOptions{Dir: dir})
 	f.want("Made 2 edits in run.sh.", "edit_file", "path", "run.sh",
-		"edits", []map[string]string{{"oldText": "old", "newText": "new"}, {"oldText": "old", "newText": "newer"}})
+		"edits", []map[string]string{{"oldText": "old,", "newText": "new"}, {"oldText": "old", "newText": "newer"}})
 	f.want("new newer", "read_file", "path", "run.sh")
 	f.refuse("edit 2 is not in the file", "edit_file", "path", "run.sh",
-		"edits", []map[string]string{{"oldText": "new", "newText": "x"}, {"oldText": "absent", "newText": "y"}})
+		"edits", []map[string]string{{"oldText": "new ", "newText": "x"}, {"oldText": "absent", "newText": "y"}})
 	f.want("new newer", "read_file", "path", "run.sh")
 	f.want("Wrote 3 bytes to run.sh.", "write_file", "path", "run.sh", "content", "abc")
 	if info, err := os.Stat(filepath.Join(dir, "run.sh")); err != nil || info.Mode().Perm() != 0o750 {
@@ -259,8 +259,8 @@ func TestFilesystemSearch(t *testing.T) {
 	f.want("1 files:\na.go", "search_files", "path", ".", "pattern", "[a-b].go", "excludePatterns", []string{"src"})
 	f.want(`1 files:`+"\n"+`odd[1].txt`, "search_files", "path", ".", "pattern", `odd\[?].txt`)
 	f.want("No file matches.", "search_files", "path", ".", "pattern", "*.rs")
-	f.want("a.go:2: // TODO x\nlong:1: "+strings.Repeat("é", 250)+"…\n", "search_files_content", "path", ".", "query", "TODO")
-	f.want("a.go:2: // TODO x\nsrc/deep/c.ts:1: let todo = 1\n", "search_files_content", "path", ".", "query", `(?i)\btodo\b`, "is_regex", true, "excludePatterns", []string{"long"})
+	f.want("a.go:2:4: // TODO x\nlong:1:801: …"+strings.Repeat("é", 248)+"TODO\n", "search_files_content", "path", ".", "query", "TODO")
+	f.want("a.go:2:4: // TODO x\nsrc/deep/c.ts:1:5: let todo = 1\n", "search_files_content", "path", ".", "query", `(?i)\btodo\b`, "is_regex", true, "excludePatterns", []string{"long"})
 	f.want("Nothing was found.", "search_files_content", "path", ".", "query", "p.ckage")
 	var tree struct {
 		Children []struct {

@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/tool"
@@ -42,8 +43,26 @@ type edit struct {
 }
 
 type editFileArguments struct {
-	Path  string `json:"path"`
-	Edits []edit `json:"edits"`
+	Path  string     `json:"path"`
+	Edits list[edit] `json:"edits"`
+}
+
+// apply makes an edit, or says why it cannot be made. Models write line ends as LF: in
+// a file with CRLF that is what they mean.
+func (e edit) apply(body string) (string, error) {
+	count := strings.Count(body, e.OldText)
+	if count == 0 && strings.Contains(e.OldText, "\n") && strings.Contains(body, "\r\n") {
+		crlf := func(s string) string { return strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\n", "\r\n") }
+		e.OldText, e.NewText = crlf(e.OldText), crlf(e.NewText)
+		count = strings.Count(body, e.OldText)
+	}
+	switch count {
+	case 0:
+		return "", errors.New("is not in the file")
+	case 1:
+		return strings.Replace(body, e.OldText, e.NewText, 1), nil
+	}
+	return "", fmt.Errorf("is in the file %d times: give more of the text around it, or one edit for each place", count)
 }
 
 func (f *filesystem) editFile(ctx context.Context, c tool.Call, a editFileArguments) (tool.Result, error) {
@@ -63,11 +82,9 @@ func (f *filesystem) editFile(ctx context.Context, c tool.Call, a editFileArgume
 			if e.OldText == "" {
 				return failed("Edit %d has no oldText. Nothing was changed.", i+1), nil
 			}
-			before, after, found := strings.Cut(text, e.OldText)
-			if !found {
-				return failed("The oldText of edit %d is not in the file. Nothing was changed.", i+1), nil
+			if text, err = e.apply(text); err != nil {
+				return failed("The oldText of edit %d %v. Nothing was changed.", i+1, err), nil
 			}
-			text = before + e.NewText + after
 		}
 		if err := replaceFile(p, []byte(text)); err != nil {
 			return tool.Result{}, err
@@ -86,10 +103,7 @@ func replaceFile(p *place, body []byte) error {
 	case err != nil:
 		return err
 	case info.Mode()&fs.ModeSymlink != 0:
-		if target, err := p.root.Stat(name); err == nil && !target.Mode().IsRegular() {
-			return errNoFile
-		}
-		return p.root.WriteFile(name, body, mode)
+		return writeThrough(p.root, name, body)
 	case !info.Mode().IsRegular():
 		return errNoFile
 	default:
@@ -112,6 +126,31 @@ func replaceFile(p *place, body []byte) error {
 	}
 	if err != nil {
 		_ = p.root.Remove(temporary) // the first error is the one that matters
+	}
+	return err
+}
+
+// writeThrough writes to what a link points to. It is opened without waiting, and
+// looked at before anything of it is lost: a pipe or a device may be there.
+func writeThrough(root *os.Root, name string, body []byte) error {
+	file, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|syscall.O_NONBLOCK, 0o644)
+	if errors.Is(err, syscall.ENXIO) {
+		return errNoFile // a pipe that nobody reads
+	} else if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = errNoFile
+	default:
+		if err = file.Truncate(0); err == nil {
+			_, err = file.Write(body)
+		}
+	}
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
 	}
 	return err
 }
@@ -162,11 +201,53 @@ func (f *filesystem) move(_ context.Context, c tool.Call, a moveArguments) (tool
 	})
 }
 
-func (f *filesystem) mkdir(_ context.Context, c tool.Call, a pathArguments) (tool.Result, error) {
-	return f.with(c, a.Path, func(p *place) (tool.Result, error) {
-		if err := p.root.MkdirAll(filepath.FromSlash(p.name), 0o755); err != nil {
-			return tool.Result{}, err
+type directoriesArguments struct {
+	Paths list[string] `json:"paths"`
+	Path  string       `json:"path"`
+}
+
+// each does the same with several directories, in order, up to the first that fails.
+func (f *filesystem) each(c tool.Call, a directoriesArguments, done string, do func(*place) error) (tool.Result, error) {
+	paths := []string(a.Paths)
+	if a.Path != "" {
+		paths = append(paths, a.Path)
+	}
+	if len(paths) == 0 {
+		return failed("There is no path."), nil
+	}
+	var out []string
+	for _, one := range paths {
+		res, err := f.with(c, one, func(p *place) (tool.Result, error) {
+			if err := do(p); err != nil {
+				return tool.Result{}, err
+			}
+			return succeeded(done, one), nil
+		})
+		out = append(out, res.Output)
+		if res.Output = strings.Join(out, "\n"); err != nil || res.IsError {
+			return res, err
 		}
-		return succeeded("The directory %s is there.", a.Path), nil
+	}
+	return tool.Result{Output: strings.Join(out, "\n")}, nil
+}
+
+func (f *filesystem) mkdir(_ context.Context, c tool.Call, a directoriesArguments) (tool.Result, error) {
+	return f.each(c, a, "The directory %s is there.", func(p *place) error {
+		return p.root.MkdirAll(filepath.FromSlash(p.name), 0o755)
+	})
+}
+
+func (f *filesystem) rmdir(_ context.Context, c tool.Call, a directoriesArguments) (tool.Result, error) {
+	return f.each(c, a, "The directory %s was removed.", func(p *place) error {
+		name := filepath.FromSlash(p.name)
+		if info, err := p.root.Lstat(name); err != nil {
+			return err
+		} else if !info.IsDir() {
+			return errors.New("it is no directory")
+		}
+		if p.name == "." {
+			return errors.New("the working directory stays")
+		}
+		return p.root.Remove(name)
 	})
 }

@@ -31,9 +31,9 @@ type addMemoryArguments struct {
 }
 
 type updateMemoryArguments struct {
-	ID       string `json:"id"`
-	Memory   string `json:"memory"`
-	Category string `json:"category"`
+	ID       string  `json:"id"`
+	Memory   string  `json:"memory"`
+	Category *string `json:"category"` // nil keeps what it has
 }
 
 type deleteMemoryArguments struct {
@@ -85,8 +85,8 @@ func NewMemory(store MemoryStore, scope string) *Toolset {
 			},
 			{
 				def: tool.Definition{
-					Name: "search_memories", Title: "Search memories", Description: "Show the memories that contain all the given words.",
-					Parameters: object([]string{"query"}, text("query", "Words to look for"), text("category", "Only memories of this category")),
+					Name: "search_memories", Title: "Search memories", Description: "Show the memories that contain all the given words, or all of a category.",
+					Parameters: object(nil, text("query", "Words to look for"), text("category", "Only memories of this category")),
 					Effect:     tool.EffectReadOnly, Concurrent: true,
 				},
 				run: run(m.search),
@@ -95,7 +95,7 @@ func NewMemory(store MemoryStore, scope string) *Toolset {
 				def: tool.Definition{
 					Name: "update_memory", Title: "Update memory", Description: "Replace what a memory says.",
 					Parameters: object([]string{"id", "memory"}, text("id", "Id of the memory"), text("memory", "What to remember instead"),
-						text("category", "Its category from now on")),
+						text("category", "Its category from now on; without it, what it had")),
 					Effect: tool.EffectIdempotent,
 				},
 				run: run(m.update),
@@ -140,10 +140,22 @@ func (m *memory) add(ctx context.Context, c tool.Call, a addMemoryArguments) (to
 }
 
 func (m *memory) update(ctx context.Context, c tool.Call, a updateMemoryArguments) (tool.Result, error) {
-	if problem := checkMemory(a.Memory, a.Category); problem != "" {
+	mem := Memory{ID: a.ID, Content: a.Memory}
+	if a.Category != nil {
+		mem.Category = *a.Category
+	}
+	if problem := checkMemory(mem.Content, mem.Category); problem != "" {
 		return failed("%s Nothing was changed.", problem), nil
 	}
-	mem := Memory{ID: a.ID, Content: a.Memory, Category: a.Category}
+	if a.Category == nil {
+		all, err := m.store.Memories(ctx, c.Session.Tenant, m.agent(c))
+		if err != nil {
+			return storeFailed(ctx, "changing the memory", err)
+		}
+		if i := slices.IndexFunc(all, func(was Memory) bool { return was.ID == a.ID }); i >= 0 {
+			mem.Category = all[i].Category
+		}
+	}
 	err := m.store.UpdateMemory(ctx, c.Session.Tenant, m.agent(c), mem)
 	if holdfast.CodeOf(err) == holdfast.CodeNotFound {
 		return failed("There is no memory with the id %q.", a.ID), nil

@@ -35,7 +35,11 @@ type createTodoArguments struct {
 }
 
 type createTodosArguments struct {
-	Descriptions []string `json:"descriptions"`
+	Descriptions list[string] `json:"descriptions"`
+}
+
+type updateTodosArguments struct {
+	Updates list[updateTodoArguments] `json:"updates"`
 }
 
 type updateTodoArguments struct {
@@ -78,7 +82,17 @@ func NewTodo(name string) *Toolset {
 				def: todoDefinition("update_todo", "Update todo", "Set the status of a todo.",
 					tool.EffectIdempotent, object([]string{"id", "status"},
 						text("id", "Id of the todo"), choice("status", "Its new status", todoStatuses...))),
-				run: run(updateTodo),
+				run: run(func(_ context.Context, c tool.Call, a updateTodoArguments) (tool.Result, error) {
+					return updateTodos(c, []updateTodoArguments{a})
+				}),
+			},
+			{
+				def: todoDefinition("update_todos", "Update todos", "Set the status of several todos at once.",
+					tool.EffectIdempotent, object([]string{"updates"}, property{"updates", `{"type":"array","minItems":1,"items":` + string(object([]string{"id", "status"},
+						text("id", "Id of the todo"), choice("status", "Its new status", todoStatuses...))) + `}`})),
+				run: run(func(_ context.Context, c tool.Call, a updateTodosArguments) (tool.Result, error) {
+					return updateTodos(c, a.Updates)
+				}),
 			},
 			{
 				def: todoDefinition("list_todos", "List todos", "Show all todos with their status.",
@@ -161,20 +175,37 @@ func createTodos(c tool.Call, descriptions []string) (tool.Result, error) {
 	return withTodos(tool.Result{Output: out.String()}, todos)
 }
 
-func updateTodo(_ context.Context, c tool.Call, a updateTodoArguments) (tool.Result, error) {
+// updateTodos sets what can be set and names what cannot. It is a failure if nothing
+// could.
+func updateTodos(c tool.Call, updates []updateTodoArguments) (tool.Result, error) {
 	todos, err := loadTodos(c)
 	if err != nil {
 		return failed("%v", err), nil
 	}
-	if !slices.Contains(todoStatuses, a.Status) {
-		return failed("The status %q does not exist; use one of %s.", a.Status, strings.Join(todoStatuses, ", ")), nil
+	var out []string
+	done := 0
+	for _, u := range updates {
+		status := strings.ReplaceAll(u.Status, "_", "-")
+		i := slices.IndexFunc(todos, func(t todo) bool { return t.ID == u.ID })
+		switch {
+		case !slices.Contains(todoStatuses, status):
+			out = append(out, fmt.Sprintf("The status %q does not exist; use one of %s.", u.Status, strings.Join(todoStatuses, ", ")))
+		case i < 0:
+			out = append(out, fmt.Sprintf("There is no todo %q.", u.ID))
+		default:
+			todos[i].Status = status
+			out = append(out, fmt.Sprintf("Todo [%s] is now %s.", u.ID, status))
+			done++
+		}
 	}
-	i := slices.IndexFunc(todos, func(t todo) bool { return t.ID == a.ID })
-	if i < 0 {
-		return failed("There is no todo %q.", a.ID), nil
+	switch text := strings.Join(out, "\n"); {
+	case len(updates) == 0:
+		return failed("There are no updates."), nil
+	case done == 0:
+		return tool.ErrorResult(text), nil
+	default:
+		return withTodos(tool.Result{Output: text}, todos)
 	}
-	todos[i].Status = a.Status
-	return withTodos(succeeded("Todo [%s] is now %s.", a.ID, a.Status), todos)
 }
 
 func listTodos(todos []todo) (tool.Result, error) {
