@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // Permissions say which tool calls run without asking, which always ask and
@@ -42,6 +43,10 @@ const (
 // cannot be read. names are the names of the tool, such as get_issue and
 // mcp:github:get_issue; a rule matches if it matches one of them.
 //
+// Names of arguments are compared as tools read them, without regard to case, and
+// cmd and command, path and paths are the same argument. Where it is there twice, or
+// the value is a list, allow wants all of them to match, and ask and deny one of them.
+//
 // In allow, a condition with wildcards on the argument cmd or command matches
 // only a single command: ls* does not allow "ls; rm -rf /".
 //
@@ -51,9 +56,7 @@ func (p *Permissions) Decide(arguments string, names ...string) (Verdict, string
 		return Unset, ""
 	}
 	call := call{names: names}
-	dec := json.NewDecoder(strings.NewReader(arguments))
-	dec.UseNumber()
-	call.readable = strings.TrimSpace(arguments) == "" || dec.Decode(&call.args) == nil
+	call.args, call.readable = readArguments(arguments)
 	for _, list := range []struct {
 		verdict Verdict
 		rules   []rule
@@ -69,8 +72,78 @@ func (p *Permissions) Decide(arguments string, names ...string) (Verdict, string
 
 type call struct {
 	names    []string
-	args     map[string]any
+	args     map[string]any // by the name as fold writes it
 	readable bool
+}
+
+// readArguments reads the members of an object. One that has two members whose names
+// are the same but for case cannot be read: a tool may take either.
+func readArguments(arguments string) (args map[string]any, readable bool) {
+	if strings.TrimSpace(arguments) == "" {
+		return nil, true
+	}
+	dec := json.NewDecoder(strings.NewReader(arguments))
+	dec.UseNumber()
+	if first, err := dec.Token(); err != nil || first != json.Delim('{') {
+		return nil, false
+	}
+	args = map[string]any{}
+	for dec.More() {
+		key, err := dec.Token()
+		name, ok := key.(string)
+		if err != nil || !ok {
+			return nil, false
+		}
+		var v any
+		if dec.Decode(&v) != nil {
+			return nil, false
+		}
+		if _, twice := args[fold(name)]; twice {
+			return nil, false
+		}
+		args[fold(name)] = v
+	}
+	_, err := dec.Token()
+	return args, err == nil
+}
+
+// fold returns the same text for all that Go takes for equal when it reads the members
+// of an object (strings.EqualFold).
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
+			least = min(least, next)
+		}
+		return least
+	}, name)
+}
+
+// otherNames are arguments of the same tool that mean the same.
+var otherNames = map[string]string{"cmd": "command", "command": "cmd", "path": "paths", "paths": "path"}
+
+// value is an argument that a condition looks at.
+type value struct {
+	whole any
+	parts []any // of a list
+	text  bool  // the list is one that a model wrote as text
+}
+
+// values are what the call has of an argument, under all its names.
+func (c call) values(arg string) (out []value) {
+	for _, name := range []string{arg, otherNames[strings.ToLower(arg)]} {
+		v, ok := c.args[fold(name)]
+		if !ok || name == "" {
+			continue
+		}
+		one := value{whole: v}
+		one.parts, _ = v.([]any)
+		if text, ok := v.(string); ok && strings.HasPrefix(strings.TrimSpace(text), "[") {
+			one.text = json.Unmarshal([]byte(text), &one.parts) == nil
+		}
+		out = append(out, one)
+	}
+	return out
 }
 
 type rule struct {
@@ -98,19 +171,36 @@ func (r rule) matches(c call, v Verdict) bool {
 		return v != Allow
 	}
 	for _, cond := range r.args {
-		value, ok := c.args[cond.arg]
-		if !ok {
-			return false
-		}
-		text := argumentText(value)
-		if !cond.pattern.MatchString(text) {
-			return false
-		}
-		if v == Allow && cond.single && strings.ContainsAny(text, ";&|`$<>()\n\r") {
+		if !cond.matches(c, v) {
 			return false
 		}
 	}
 	return true
+}
+
+// matches reports whether an argument of the call is as the condition says.
+func (cond condition) matches(c call, v Verdict) bool {
+	fits := func(part any) bool {
+		text := argumentText(part)
+		return cond.pattern.MatchString(text) && !(v == Allow && cond.single && strings.ContainsAny(text, ";&|`$<>()\n\r"))
+	}
+	values := c.values(cond.arg)
+	for _, one := range values {
+		all, some := len(one.parts) > 0, false
+		for _, part := range one.parts {
+			all, some = all && fits(part), some || fits(part)
+		}
+		whole := fits(one.whole)
+		switch {
+		case v != Allow:
+			if whole || some {
+				return true
+			}
+		case one.text && !(whole && all), !one.text && !whole && !all:
+			return false
+		}
+	}
+	return v == Allow && len(values) > 0
 }
 
 // argumentText is an argument as a pattern sees it: a text as it is, everything

@@ -34,6 +34,22 @@ permissions:
 		{"any", `{"cmd":"a; b"}`, Allow},
 		{"shell", `{"cmd":"RM -rf\n/"}`, Deny},
 		{"shell", `{}`, Unset},
+		// A tool takes a name in any case, and of two with one name the last.
+		{"shell", `{"CMD":"rm -rf /"}`, Deny},
+		{"shell", `{"cmd":"ls","CMD":"reboot"}`, Deny},
+		{"shell", `{"cmd":"ls","cmd":"ls"}`, Deny}, // cannot be read: nobody allows it
+		{"shell", `{"Cmd":"ls -l"}`, Allow},
+		{"shell", `{"command":"rm -rf /"}`, Deny},
+		{"shell", `{"cmd":"ls","command":"rm -rf /"}`, Deny},
+		{"shell", `{"cmd":"ls","command":"reboot"}`, Unset},
+		{"shell", `{"command":"ls -l"}`, Allow},
+		{"write_files", `{"path":"/home","path\u017f":"/etc/passwd"}`, Deny}, // Go takes the long s for an s
+		{"write_files", `{"paths":["/home","/etc/passwd"]}`, Deny},
+		{"write_files", `{"paths":"[\"/etc/passwd\"]"}`, Deny},
+		{"write_files", `{"paths":"/etc/passwd"}`, Deny},
+		{"write_files", `{"paths":["/home"]}`, Unset},
+		{"fetch", `{"url":["https://docs.a","https://docs.b"],"method":"GET"}`, Allow},
+		{"fetch", `{"url":["https://docs.a","https://evil.b"],"method":"GET"}`, Ask},
 		{"shell", `{"cmd":`, Deny},
 		{"mcp:github:get_issue", `{}`, Allow},
 		{"fetch", `{"url":"https://docs.example.com/a:b","method":"get"}`, Allow},

@@ -11,7 +11,7 @@ import (
 // one table, which the decoder and the JSON schema share.
 type Toolset struct {
 	Type        string   `json:"type" required:"true" doc:"Kind of tools."`
-	Name        string   `json:"name,omitempty" doc:"Name of the server or agent, for display."`
+	Name        string   `json:"name,omitempty" doc:"Name of the server or agent. Names of a server's tools begin with it and a _."`
 	Tools       []string `json:"tools,omitempty" doc:"Names of the tools to offer; all without it."`
 	Instruction string   `json:"instruction,omitempty" doc:"How to use these tools, for the system prompt. {ORIGINAL_INSTRUCTIONS} stands for what the toolset itself says."`
 	ReadOnly    bool     `json:"readonly,omitempty" doc:"Offer only the tools that change nothing."`
@@ -173,9 +173,6 @@ func (t *Toolset) overlay(def *Toolset, name string) *Toolset {
 	out.Type, out.MCP, out.written = "mcp", name, t
 	if t.Name != "" {
 		out.Name = t.Name
-	}
-	if out.Name == "" {
-		out.Name = name
 	}
 	if t.Tools != nil {
 		out.Tools = t.Tools

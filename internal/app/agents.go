@@ -397,7 +397,7 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 		return nil, err
 	}
 	cfg := mcptool.Config{
-		Name: t.Name, Command: t.Command, Args: t.Args, Env: env,
+		Name: t.Name, Prefix: t.Name, Command: t.Command, Args: t.Args, Env: env,
 		Tools: t.Tools, Instruction: t.Instruction,
 	}
 	if t.Command != "" {

@@ -168,6 +168,13 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 		return answer("The arguments are not a JSON object: %v", err)
 	}
 	rule, why := team.Permissions.Decide(args, c.Function.Name)
+	if known && t.def.Remote != "" {
+		// What refuses or wants a question also counts under the name that the tool has
+		// at its server; what allows does not: another tool may have that name here.
+		if other, because := team.Permissions.Decide(args, t.def.Remote); other == agent.Deny || other == agent.Ask && rule == agent.Unset {
+			rule, why = other, because
+		}
+	}
 	if rule == agent.Deny {
 		return answer("The tool call is not permitted (rule %q).", why)
 	}

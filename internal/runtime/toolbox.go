@@ -31,13 +31,15 @@ type toolbox struct {
 	hidden map[string]bool
 }
 
-// put offers a tool; of several with one name the first wins.
-func (b *toolbox) put(t boxed) {
+// put offers a tool; of several with one name the first wins, and the others are not
+// offered.
+func (b *toolbox) put(t boxed) (offered bool) {
 	if _, dup := b.tools[t.def.Name]; dup {
-		return
+		return false
 	}
 	b.tools[t.def.Name] = t
 	b.order = append(b.order, t.def.Name)
+	return true
 }
 
 // toolset is a toolset with what the agent file says of it.
@@ -45,6 +47,27 @@ type toolset struct {
 	tool.Toolset
 	spec *agent.Toolset
 	warn string // the last problem that was told to the user
+	// clash is what was told of tools whose names another toolset has.
+	clash string
+}
+
+// clashed tells the user once of tools that are not offered.
+func (d *drive) clashed(ctx context.Context, agentName string, ts *toolset, names []string) error {
+	text := ""
+	if len(names) > 0 {
+		text = fmt.Sprintf("toolset %s: not offered, because another toolset has tools of the same name: %s", ts.Name(), strings.Join(names, ", "))
+		if ts.spec.Type == "mcp" {
+			text += "; give the server a `name`, which comes before the names of its tools"
+		}
+	}
+	if text == ts.clash {
+		return nil
+	}
+	ts.clash = text
+	if text == "" {
+		return nil
+	}
+	return d.warn(ctx, agentName, text, holdfast.CodeInvalid)
 }
 
 // boxed is a tool and where it comes from; own marks those of the loop.
@@ -118,6 +141,7 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 			continue
 		}
 		ts.warn = ""
+		var clashes []string
 		for _, def := range defs {
 			if len(ts.spec.Tools) > 0 && !slices.Contains(ts.spec.Tools, def.Name) && !slices.Contains(ts.spec.Tools, def.Remote) {
 				continue
@@ -125,7 +149,7 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 			if ts.spec.ReadOnly && def.Effect != tool.EffectReadOnly {
 				continue
 			}
-			if policy := cmp.Or(ts.spec.OnUnknown[def.Name], ts.spec.OnUnknown["*"]); policy != "" {
+			if policy := cmp.Or(ts.spec.OnUnknown[def.Name], ts.spec.OnUnknown[def.Remote], ts.spec.OnUnknown["*"]); policy != "" {
 				def.OnUnknown = policy
 			}
 			t := boxed{def: def, set: ts}
@@ -138,7 +162,12 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 				}
 				continue
 			}
-			b.put(t)
+			if !b.put(t) {
+				clashes = append(clashes, def.Name)
+			}
+		}
+		if err := d.clashed(ctx, a.Name, ts, clashes); err != nil {
+			return nil, err
 		}
 	}
 	if b.lookup != nil {

@@ -97,7 +97,10 @@ type Config struct {
 	// needs cannot be set.
 	Headers map[string]string
 
-	// Tools are the names, as the server spells them, of the tools that exist for
+	// Prefix, if not "", comes before the names of the server's tools, with a "_"
+	// between, so that those of several servers stay apart.
+	Prefix string
+	// Tools are the names, as the server spells them or with the prefix, of the tools that exist for
 	// the agent, and those for prompts and resources; none means all. A name that the server does not have is no error.
 	Tools []string
 	// Instruction replaces what the server says of itself for the system prompt.

@@ -69,20 +69,24 @@ func parseTools(result json.RawMessage) ([]listed, error) {
 	return tools, nil
 }
 
-// define makes definitions of the tools that the filter lets through. Of two
-// tools with one name the first counts.
-func define(tools []listed, filter []string) []remote {
+// define makes definitions of the tools that the filter lets through, whose names
+// begin with the prefix. Of two tools with one name the first counts.
+func define(tools []listed, prefix string, filter []string) []remote {
 	var out []remote
 	used := make(map[string]bool)
 	for _, l := range tools {
-		if len(filter) > 0 && !slices.Contains(filter, l.Name) {
+		full := l.Name
+		if prefix != "" {
+			full = prefix + "_" + l.Name
+		}
+		if len(filter) > 0 && !slices.Contains(filter, l.Name) && !slices.Contains(filter, full) {
 			continue
 		}
 		if slices.ContainsFunc(out, func(r remote) bool { return r.name == l.Name }) {
 			continue
 		}
 		d := tool.Definition{
-			Name:        tool.ModelName(l.Name, used),
+			Name:        tool.ModelName(full, used),
 			Title:       l.Title,
 			Description: l.Description,
 			Parameters:  objectSchema(l.InputSchema),
@@ -122,4 +126,35 @@ func objectSchema(raw json.RawMessage) json.RawMessage {
 		return json.RawMessage(`{"type":"object"}`)
 	}
 	return out
+}
+
+// withoutNulls leaves out of the arguments what is null and whose schema says that it
+// is something else: models send null for what they do not want to say, and servers
+// refuse it.
+func withoutNulls(arguments string, object map[string]json.RawMessage, schema json.RawMessage) string {
+	var s struct {
+		Properties map[string]struct {
+			Type json.RawMessage `json:"type"`
+		} `json:"properties"`
+		Required []string `json:"required"`
+	}
+	if json.Unmarshal(schema, &s) != nil {
+		return arguments
+	}
+	dropped := false
+	for name, v := range object {
+		kind := s.Properties[name].Type
+		if string(v) == "null" && len(kind) > 0 && !bytes.Contains(kind, []byte(`"null"`)) && !slices.Contains(s.Required, name) {
+			delete(object, name)
+			dropped = true
+		}
+	}
+	if !dropped {
+		return arguments
+	}
+	out, err := json.Marshal(object)
+	if err != nil {
+		return arguments
+	}
+	return string(out)
 }

@@ -139,6 +139,7 @@ func (t *Toolset) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
 	if !ok {
 		return tool.ErrorResult(fmt.Sprintf("There is no tool %q in the toolset %q.", c.Name, t.cfg.Name)), nil
 	}
+	c.Arguments = withoutNulls(c.Arguments, object, target.def.Parameters)
 	again, err := resume(c)
 	if err != nil {
 		return tool.ErrorResult("The call cannot go on: " + err.Error() + "."), nil
@@ -348,7 +349,7 @@ func (t *Toolset) listOnce(ctx context.Context, conn *connection) ([]remote, err
 		}
 		return nil, err
 	}
-	tools := define(all, t.cfg.Tools)
+	tools := define(all, t.cfg.Prefix, t.cfg.Tools)
 	tools = append(tools, catalogueTools(t.cfg.Name, conn.prompts, conn.resources, tools, t.cfg.Tools)...)
 	t.mu.Lock()
 	t.tools, t.known, t.goodUntil = tools, true, asked.Add(age)
