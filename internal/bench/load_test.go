@@ -152,6 +152,7 @@ func BenchmarkFanOut(b *testing.B) {
 				})
 			}
 			following.Wait()
+			before := used(b)
 			if _, err := w.start(id, "go"); err != nil {
 				b.Fatal(err)
 			}
@@ -160,6 +161,7 @@ func BenchmarkFanOut(b *testing.B) {
 			for _, s := range samples {
 				all = append(all, s...)
 			}
+			before.report(b, len(all), "delivery")
 			reportLatency(b, "", all)
 			b.ReportMetric(float64(len(all)), "events")
 		})
@@ -202,6 +204,7 @@ func rawFanOut(b *testing.B, readers, events int) {
 			}
 		})
 	}
+	before := used(b)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	data := make([]byte, size)
@@ -219,5 +222,6 @@ func rawFanOut(b *testing.B, readers, events int) {
 	for _, s := range samples {
 		all = append(all, s...)
 	}
+	before.report(b, len(all), "delivery")
 	reportLatency(b, "", all)
 }

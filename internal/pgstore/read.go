@@ -3,6 +3,8 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"math"
 	"strconv"
 	"time"
@@ -88,22 +90,58 @@ func scanInfo(row pgx.Row, i *events.SessionInfo, more ...any) error {
 	return err
 }
 
-// Session implements [events.Store].
+// Session implements [events.Store]. Lookups that come at the same time share
+// their round trips: see [gather].
 func (s *Store) Session(ctx context.Context, ref holdfast.SessionRef) (events.SessionInfo, error) {
-	var i events.SessionInfo
-	err := s.send(ctx, ofTenant(ref.Tenant), "look up "+ref.String(), func(b *pgx.Batch) {
+	i, found, err := s.rows.get(ctx, ref)
+	if err != nil {
+		return events.SessionInfo{}, wrap(ctx, err, "look up "+ref.String())
+	}
+	if !found {
+		return events.SessionInfo{}, fmt.Errorf("look up %s: %w", ref, events.ErrNoSession)
+	}
+	// Whoever asked for the same row must not share what can be changed.
+	i.Metadata = maps.Clone(i.Metadata)
+	return i, nil
+}
+
+// row looks one session up.
+func (s *Store) row(ctx context.Context, ref holdfast.SessionRef) (i events.SessionInfo, found bool, err error) {
+	err = s.send(ctx, ofTenant(ref.Tenant), "read a row", func(b *pgx.Batch) {
 		b.Queue(`SELECT `+rowColumns+` FROM sessions WHERE tenant = $1 AND id = $2`, ref.Tenant, ref.Session).QueryRow(func(row pgx.Row) error {
 			err := scanInfo(row, &i)
-			if errors.Is(err, pgx.ErrNoRows) {
-				return events.ErrNoSession
+			if found = err == nil; errors.Is(err, pgx.ErrNoRows) {
+				return nil
 			}
 			return err
 		})
 	})
-	if err != nil {
-		return events.SessionInfo{}, err
+	return i, found && err == nil, err
+}
+
+// rowsOf looks sessions up, those of each tenant in its scope.
+func (s *Store) rowsOf(ctx context.Context, refs []holdfast.SessionRef) (map[holdfast.SessionRef]events.SessionInfo, error) {
+	ids := map[string][]string{}
+	for _, r := range refs {
+		ids[r.Tenant] = append(ids[r.Tenant], r.Session)
 	}
-	return i, nil
+	found := make(map[holdfast.SessionRef]events.SessionInfo, len(refs))
+	err := s.sendScoped(ctx, "read rows", func(b *pgx.Batch) {
+		for tenant, ids := range ids {
+			queueScope(b, ofTenant(tenant))
+			b.Queue(`SELECT `+rowColumns+` FROM sessions WHERE tenant = $1 AND id = ANY($2::text[])`, tenant, ids).Query(func(rows pgx.Rows) error {
+				for rows.Next() {
+					var i events.SessionInfo
+					if err := scanInfo(rows, &i); err != nil {
+						return err
+					}
+					found[i.Session] = i
+				}
+				return rows.Err()
+			})
+		}
+	})
+	return found, err
 }
 
 // Sessions implements [events.Store].

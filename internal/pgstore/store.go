@@ -29,6 +29,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
 )
 
@@ -61,6 +62,9 @@ type Store struct {
 	pool *pgxpool.Pool
 	log  *slog.Logger
 
+	rows      gather[holdfast.SessionRef, events.SessionInfo]
+	revisions gather[revisionKey, agent.Revision]
+
 	unprojected atomic.Int64
 }
 
@@ -87,6 +91,8 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 		return nil, wrap(ctx, err, "connect to the database")
 	}
 	s := &Store{pool: pool, log: o.Logger}
+	s.rows.one, s.rows.many = s.row, s.rowsOf
+	s.revisions.one, s.revisions.many = s.revision, s.revisionsOf
 	if err := s.checkVersion(ctx); err != nil {
 		pool.Close()
 		return nil, err
@@ -124,10 +130,18 @@ func (s *Store) Unprojected() int64 { return s.unprojected.Load() }
 // that acts for the tenant. The name of everyone comes from this package alone:
 // [ofTenant] keeps it out.
 func (s *Store) send(ctx context.Context, tenant, doing string, queue func(b *pgx.Batch)) error {
+	return s.sendScoped(ctx, doing, func(b *pgx.Batch) {
+		queueScope(b, tenant)
+		queue(b)
+	})
+}
+
+// sendScoped is send for statements that act for several tenants: queue names the
+// tenant of those that follow, with [queueScope].
+func (s *Store) sendScoped(ctx context.Context, doing string, queue func(b *pgx.Batch)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, callTimeout, errNoAnswer)
 	defer cancel()
 	b := &pgx.Batch{}
-	queueScope(b, tenant)
 	queue(b)
 	return wrap(ctx, s.pool.SendBatch(ctx, b).Close(), doing)
 }
