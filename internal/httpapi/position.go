@@ -53,7 +53,7 @@ func positionSchema() *huma.Schema {
 				Type: str, Enum: []any{events.StatusIdle, events.StatusQueued, events.StatusRunning, events.StatusWaiting},
 				Description: "As in the session's document, at head. Left out while the archive does not answer.",
 			},
-			"waiting": {Type: str, Description: "What the session waits for, if status is waiting."},
+			"waiting": {Type: str, Description: "What the session waits for, if status is waiting: approval, authorization, timer, input, iterations, or error (each attempt to go on has failed)."},
 			"run":     {Type: str, Description: "The run that is under way at head, if there is one."},
 		},
 	}

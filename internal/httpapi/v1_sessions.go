@@ -21,7 +21,7 @@ type SessionRow struct {
 	UpdatedAt     time.Time         `json:"updated_at" doc:"Time of the newest event."`
 	Seq           uint64            `json:"seq" doc:"Sequence number of the newest event."`
 	Status        string            `json:"status" enum:"idle,queued,running,waiting"`
-	Waiting       string            `json:"waiting" doc:"What a waiting session waits for: approval, authorization, timer, input or iterations; empty otherwise."`
+	Waiting       string            `json:"waiting" doc:"What a waiting session waits for: approval, authorization, timer, input, iterations, or error (after each attempt to go on has failed; the next message is another one); empty otherwise."`
 	Run           string            `json:"run" doc:"Id of the active run, empty if there is none."`
 	Agent         string            `json:"agent" doc:"Agent file of the newest run."`
 	ToolsApproved bool              `json:"tools_approved" doc:"Tools run without asking."`

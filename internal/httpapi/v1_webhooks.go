@@ -1,11 +1,14 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -77,9 +80,9 @@ func (a *API) webhookRoutes(api huma.API) {
 	const tag = "webhooks"
 	create := a.operation("create-webhook", http.MethodPost, "/v1/webhooks", tag, "Subscribe to events",
 		"Every event of the chosen kinds from now on, in any session of the tenant, is sent as a POST with a JSON body, signed by the scheme of Standard Webhooks (webhook-id, webhook-timestamp, webhook-signature). "+
-			"An answer of 2xx settles it; else it is tried again for about a day. It may come more than once, always with the same webhook-id. The secret is shown once.",
+			"An answer of 2xx settles it; else it is tried again for about a day. It may come more than once, always with the same webhook-id. The secret is only in the answer to this request: "+
+			"201, or 200 if the Idempotency-Key made the webhook before. An id that is taken is a conflict, as is a webhook beyond the fiftieth.",
 		http.StatusConflict, http.StatusNotImplemented, http.StatusRequestEntityTooLarge)
-	create.DefaultStatus = http.StatusCreated
 	huma.Register(api, create, a.createWebhook)
 	huma.Register(api, a.operation("list-webhooks", http.MethodGet, "/v1/webhooks", tag, "List subscriptions", "", http.StatusNotImplemented), a.listWebhooks)
 	del := a.operation("delete-webhook", http.MethodDelete, "/v1/webhooks/{webhook}", tag, "Delete a subscription", "", http.StatusNotFound, http.StatusNotImplemented)
@@ -118,58 +121,114 @@ func (a *API) hook(ctx context.Context, id string) (*Webhooks, webhook.Hook, err
 
 type webhookOut struct{ Body WebhookDoc }
 
-func (a *API) createWebhook(ctx context.Context, in *struct{ Body NewWebhook }) (*webhookOut, error) {
-	h, secret, err := a.newWebhook(ctx, in.Body)
+type webhookMade struct {
+	Status int
+	Body   WebhookDoc
+}
+
+func (a *API) createWebhook(ctx context.Context, in *struct {
+	KeyHeader
+	Body NewWebhook
+},
+) (*webhookMade, error) {
+	w, err := a.hooks()
 	if err != nil {
 		return nil, a.respond(ctx, err)
 	}
-	doc := newWebhookDoc(h)
-	doc.Secret = secret
-	return &webhookOut{doc}, nil
+	h, created, err := a.newWebhook(ctx, w, in.Key, in.Body)
+	if err != nil {
+		return nil, a.respond(ctx, err)
+	}
+	out := &webhookMade{http.StatusOK, newWebhookDoc(h)}
+	if created {
+		out.Status = http.StatusCreated
+	}
+	out.Body.Secret = w.Signer.Secret(&h)
+	return out, nil
 }
 
-func (a *API) newWebhook(ctx context.Context, n NewWebhook) (h webhook.Hook, secret string, err error) {
-	w, err := a.hooks()
-	if err != nil {
-		return h, "", err
-	}
+// check reads what somebody says of a webhook.
+func (n *NewWebhook) check(w *Webhooks) (kinds []string, err error) {
 	u, err := url.Parse(n.URL)
-	if err != nil || len(n.URL) > maxWebhookURL {
-		return h, "", holdfast.WrapError(holdfast.CodeInvalid, err, "url: cannot be read")
+	switch {
+	case err != nil:
+		return nil, holdfast.WrapError(holdfast.CodeInvalid, err, "url: cannot be read")
+	case len(n.URL) > maxWebhookURL:
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "url: longer than %d bytes", maxWebhookURL)
+	case strings.ContainsRune(n.Description, 0):
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "description: it has a character NUL (U+0000)")
 	}
 	if err := w.Check(u); err != nil {
-		return h, "", err
+		return nil, err
 	}
 	if len(n.Events) == 0 {
-		n.Events = events.NoticeKinds
+		return slices.Sorted(slices.Values(events.NoticeKinds)), nil
 	}
 	for _, kind := range n.Events {
 		if !slices.Contains(events.NoticeKinds, kind) {
-			return h, "", holdfast.Errorf(holdfast.CodeInvalid, "events: %q is none; there are: %v", kind, events.NoticeKinds)
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "events: %q is none; there are: %v", kind, events.NoticeKinds)
 		}
 	}
-	have, err := w.Store.Webhooks(ctx, tenantOf(ctx))
-	if err != nil {
-		return h, "", unavailable(err)
-	}
-	if len(have) >= maxWebhooks {
-		return h, "", holdfast.Errorf(holdfast.CodeConflict, "there are %d webhooks already, as many as are possible; delete one", len(have))
-	}
-	if n.ID == "" {
-		n.ID = holdfast.NewID()
-	}
-	nonce := make([]byte, 16)
+	return slices.Compact(slices.Sorted(slices.Values(n.Events))), nil
+}
+
+// noncePart is the random part of a webhook's nonce.
+const noncePart = 16
+
+// newNonce makes the nonce of a webhook. With an Idempotency-Key it ends with what
+// proves that the key made it.
+func newNonce(key string) []byte {
+	nonce := make([]byte, noncePart)
 	rand.Read(nonce) //nolint:errcheck // it never fails: crypto/rand
-	kinds := slices.Clone(n.Events)
-	slices.Sort(kinds)
+	if key == "" {
+		return nonce
+	}
+	return append(nonce, proof(nonce, key)...)
+}
+
+func proof(random []byte, key string) []byte {
+	sum := sha256.Sum256(append(slices.Clone(random), key...))
+	return sum[:noncePart]
+}
+
+// madeWith reports whether a key made a webhook.
+func madeWith(h *webhook.Hook, key string) bool {
+	return key != "" && len(h.Nonce) == 2*noncePart && bytes.Equal(h.Nonce[noncePart:], proof(h.Nonce[:noncePart], key))
+}
+
+// newWebhook creates a webhook, once for the same key: with a key that was used
+// before it returns what the key made then.
+func (a *API) newWebhook(ctx context.Context, w *Webhooks, key string, n NewWebhook) (h webhook.Hook, created bool, err error) {
+	if err := checkKey(key); err != nil {
+		return h, false, err
+	}
+	kinds, err := n.check(w)
+	if err != nil {
+		return h, false, err
+	}
 	h = webhook.Hook{
-		Tenant: tenantOf(ctx), ID: n.ID, URL: n.URL, Kinds: slices.Compact(kinds), Description: n.Description,
-		Nonce: nonce, CreatedAt: time.UnixMicro(time.Now().UnixMicro()).UTC(),
+		Tenant: tenantOf(ctx), ID: n.ID, URL: n.URL, Kinds: kinds, Description: n.Description, Nonce: newNonce(key), CreatedAt: microNow(),
 	}
-	if err := w.Store.PutWebhook(ctx, h); err != nil {
-		return h, "", unavailable(err)
+	switch {
+	case h.ID == "" && key == "":
+		h.ID = holdfast.NewID()
+	case h.ID == "":
+		h.ID = holdfast.DeriveID(h.Tenant, "webhook", key)
 	}
-	return h, w.Signer.Secret(&h), nil
+	err = w.Store.PutWebhook(ctx, h, maxWebhooks)
+	if err == nil || holdfast.CodeOf(err) != holdfast.CodeConflict || key == "" {
+		return h, err == nil, unavailable(err)
+	}
+	_, was, werr := a.hook(ctx, h.ID)
+	switch {
+	case werr != nil && holdfast.CodeOf(werr) != holdfast.CodeNotFound:
+		return h, false, werr
+	case werr != nil || !madeWith(&was, key):
+		return h, false, err
+	case was.URL != h.URL || was.Description != h.Description || !slices.Equal(was.Kinds, kinds):
+		return h, false, holdfast.Errorf(holdfast.CodeKeyReused, "the Idempotency-Key was used before with another body")
+	}
+	return was, false, nil
 }
 
 func (a *API) listWebhooks(ctx context.Context, _ *struct{}) (*struct {

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"encoding/json"
 	"net/url"
 	"strings"
 	"testing"
@@ -39,6 +40,33 @@ func TestWebhookRoutes(t *testing.T) {
 		t.Errorf("created: %+v", made)
 	}
 	w.refusals([5]string{"POST", "/v1/webhooks", `{"id":"h","url":"https://b.example"}`, "409", "already"})
+	// The same request again is the same webhook with the same secret, also when its
+	// answer was lost; another one is refused.
+	again := func(key, body string, want int) (doc httpapi.WebhookDoc) {
+		t.Helper()
+		st, answer := w.call("POST", "/v1/webhooks", body, "Idempotency-Key", key)
+		if st != want {
+			t.Errorf("%s: %d %s, want %d", body, st, answer, want)
+		}
+		if st < 300 {
+			if err := json.Unmarshal([]byte(answer), &doc); err != nil {
+				t.Error(err)
+			}
+		}
+		return doc
+	}
+	first := again("k", `{"url":"https://a.example/k","events":["session.needs_human","run.finished","run.finished"]}`, 201)
+	if second := again("k", `{"url":"https://a.example/k"}`, 200); second.ID != first.ID || second.Secret != first.Secret || first.Secret == made.Secret {
+		t.Errorf("again: %+v, first %+v", second, first)
+	}
+	again("k", `{"url":"https://a.example/other"}`, 422)
+	again("k", `{"url":"https://a.example/k","events":["run.finished"]}`, 422)
+	again("k2", `{"id":"h2","url":"https://a.example/2"}`, 201)
+	again("k2", `{"id":"h2","url":"https://a.example/2"}`, 200)
+	again("k3", `{"id":"h2","url":"https://a.example/2"}`, 409) // the secret is for who made it
+	again("k", `{"id":"h","url":"https://a.example/x"}`, 409)
+	again(strings.Repeat("k", 256), `{"url":"https://a.example/k"}`, 400)
+	again("k", `{"url":"https://a.example/k","description":"a\u0000b"}`, 400)
 	if _, body := w.call("GET", "/v1/webhooks", ""); !strings.Contains(body, "https://a.example/x") || strings.Contains(body, "whsec_") {
 		t.Errorf("list: %s", body)
 	}

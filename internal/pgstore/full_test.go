@@ -37,7 +37,7 @@ func TestDiskFull(t *testing.T) {
 		"record":       record,
 		"put snapshot": func() error { return s.PutSnapshot(ctx, ref, events.Snapshot{Seq: 1, Format: "f", Data: []byte("x")}) },
 		"put webhook": func() error {
-			return s.PutWebhook(ctx, webhook.Hook{Tenant: "t", ID: "h", URL: "https://a.example", Kinds: events.NoticeKinds, Nonce: []byte{1}, CreatedAt: now})
+			return s.PutWebhook(ctx, webhook.Hook{Tenant: "t", ID: "h", URL: "https://a.example", Kinds: events.NoticeKinds, Nonce: []byte{1}, CreatedAt: now}, 10)
 		},
 		"put schedule": func() error {
 			return s.PutSchedule(ctx, schedule.Schedule{Tenant: "t", ID: "s", Revision: 1, CreatedAt: now, UpdatedAt: now, Spec: schedule.Spec{Every: "1h", StartsAt: now}}, 10)

@@ -40,11 +40,25 @@ func changes(code holdfast.Code, format, id string) func(pgconn.CommandTag) erro
 }
 
 // PutWebhook implements [webhook.Store].
-func (s *Store) PutWebhook(ctx context.Context, h webhook.Hook) error {
+func (s *Store) PutWebhook(ctx context.Context, h webhook.Hook, most int) error {
 	return s.send(ctx, ofTenant(h.Tenant), "store a webhook", func(b *pgx.Batch) {
-		b.Queue(`INSERT INTO webhooks (tenant, id, url, kinds, description, secret, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`,
-			h.Tenant, h.ID, h.URL, strings.Join(h.Kinds, ","), h.Description, h.Nonce, h.CreatedAt).
-			Exec(changes(holdfast.CodeConflict, "there is a webhook %s already", h.ID))
+		// One creation of a tenant at a time: the limit is a limit.
+		b.Queue(`SELECT pg_advisory_xact_lock(hashtextextended('webhooks of ' || $1, 0))`, h.Tenant)
+		taken := false
+		b.Queue(`SELECT EXISTS (SELECT 1 FROM webhooks WHERE tenant = $1 AND id = $2)`, h.Tenant, h.ID).
+			QueryRow(func(row pgx.Row) error { return row.Scan(&taken) })
+		b.Queue(`INSERT INTO webhooks (tenant, id, url, kinds, description, secret, created_at)
+			SELECT $1, $2, $3, $4, $5, $6, $7 WHERE (SELECT count(*) FROM webhooks WHERE tenant = $1) < $8 ON CONFLICT DO NOTHING`,
+			h.Tenant, h.ID, h.URL, strings.Join(h.Kinds, ","), h.Description, h.Nonce, h.CreatedAt, most).
+			Exec(func(tag pgconn.CommandTag) error {
+				switch {
+				case tag.RowsAffected() > 0:
+					return nil
+				case taken:
+					return holdfast.Errorf(holdfast.CodeConflict, "there is a webhook %s already", h.ID)
+				}
+				return holdfast.Errorf(holdfast.CodeConflict, "there are %d webhooks already, as many as are possible; delete one", most)
+			})
 	})
 }
 
@@ -100,30 +114,34 @@ func scanDelivery(rows pgx.Rows, more ...any) (d webhook.Delivery, err error) {
 }
 
 // TakeDeliveries implements [webhook.Store].
-func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, limit, each int) (list []webhook.Delivery, err error) {
+func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, share webhook.Share) (list []webhook.Delivery, err error) {
 	const wanted = ` FROM webhook_deliveries AS d JOIN webhooks AS w ON w.tenant = d.tenant AND w.id = d.webhook AND w.disabled = ''
-		WHERE d.state = 'pending' AND d.due <= $1`
+		WHERE d.state = 'pending' AND d.due <= $1 AND d.tenant <> ALL ($2::text[]) AND d.tenant || '/' || d.webhook <> ALL ($3::text[])`
+	// An absent list would be null, of which nothing is true.
+	tenants, hooks := append([]string{}, share.WithoutTenants...), append([]string{}, share.WithoutHooks...)
 	// A look costs no write: nearly always nothing is due.
 	found := false
 	err = s.send(ctx, everyone, "look for deliveries of webhooks", func(b *pgx.Batch) {
-		b.Queue(`SELECT EXISTS (SELECT 1`+wanted+`)`, now).QueryRow(func(row pgx.Row) error { return row.Scan(&found) })
+		b.Queue(`SELECT EXISTS (SELECT 1`+wanted+`)`, now, tenants, hooks).QueryRow(func(row pgx.Row) error { return row.Scan(&found) })
 	})
 	if err != nil || !found {
 		return nil, err
 	}
 	err = s.send(ctx, everyone, "take deliveries of webhooks", func(b *pgx.Batch) {
-		// The oldest of each tenant come first, then their second ones.
-		b.Queue(`WITH turns AS (
+		// The oldest of each webhook come first, and of each tenant, then their second ones.
+		b.Queue(`WITH nths AS (
 				SELECT d.tenant, d.webhook, d.session, d.seq, d.kind, d.due, w.url, w.secret, w.failing_since,
-					row_number() OVER (PARTITION BY d.tenant ORDER BY d.due) AS turn`+wanted+`),
+					row_number() OVER (PARTITION BY d.tenant, d.webhook ORDER BY d.due) AS nth`+wanted+`),
+			turns AS (
+				SELECT n.*, row_number() OVER (PARTITION BY n.tenant ORDER BY n.nth, n.due) AS turn FROM nths AS n WHERE n.nth <= $4),
 			due AS (
 				SELECT t.* FROM webhook_deliveries AS d
-				JOIN (SELECT * FROM turns WHERE turn <= $4 ORDER BY turn, due LIMIT $2) AS t
+				JOIN (SELECT * FROM turns WHERE turn <= $5 ORDER BY turn, due LIMIT $6) AS t
 					ON d.tenant = t.tenant AND d.webhook = t.webhook AND d.session = t.session AND d.seq = t.seq AND d.kind = t.kind
 				WHERE d.state = 'pending' AND d.due <= $1 FOR UPDATE OF d SKIP LOCKED)
-			UPDATE webhook_deliveries AS d SET attempts = d.attempts + 1, due = $3 FROM due AS w
+			UPDATE webhook_deliveries AS d SET attempts = d.attempts + 1, due = $7 FROM due AS w
 			WHERE d.tenant = w.tenant AND d.webhook = w.webhook AND d.session = w.session AND d.seq = w.seq AND d.kind = w.kind
-			RETURNING `+deliveryColumns+`, w.url, w.secret, w.failing_since`, now, limit, now.Add(lease), each).Query(func(rows pgx.Rows) error {
+			RETURNING `+deliveryColumns+`, w.url, w.secret, w.failing_since`, now, tenants, hooks, share.OfHook, share.OfTenant, share.Limit, now.Add(lease)).Query(func(rows pgx.Rows) error {
 			for rows.Next() {
 				var url string
 				var nonce []byte

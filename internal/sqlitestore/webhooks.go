@@ -3,7 +3,6 @@ package sqlitestore
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"strings"
 	"time"
 
@@ -29,17 +28,22 @@ func timeOf(micros int64) time.Time {
 }
 
 // PutWebhook implements [webhook.Store].
-func (s *Store) PutWebhook(ctx context.Context, h webhook.Hook) error {
+func (s *Store) PutWebhook(ctx context.Context, h webhook.Hook, most int) error {
 	return s.write(ctx, "store a webhook", func(tx *sql.Tx) error {
-		res, err := tx.ExecContext(ctx, `INSERT INTO webhooks (tenant, id, url, kinds, description, secret, created_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			h.Tenant, h.ID, h.URL, strings.Join(h.Kinds, ","), h.Description, h.Nonce, micros(h.CreatedAt))
-		if err != nil {
+		var n int
+		var taken bool
+		if err := tx.QueryRowContext(ctx, `SELECT count(*), coalesce(max(id = ?2), 0) FROM webhooks WHERE tenant = ?1`, h.Tenant, h.ID).Scan(&n, &taken); err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n == 0 {
-			return fmt.Errorf("%w %w", holdfast.Errorf(holdfast.CodeConflict, "there is a webhook %s already", h.ID), err)
+		switch {
+		case taken:
+			return holdfast.Errorf(holdfast.CodeConflict, "there is a webhook %s already", h.ID)
+		case n >= most:
+			return holdfast.Errorf(holdfast.CodeConflict, "there are %d webhooks already, as many as are possible; delete one", n)
 		}
-		return nil
+		_, err := tx.ExecContext(ctx, `INSERT INTO webhooks (tenant, id, url, kinds, description, secret, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+			h.Tenant, h.ID, h.URL, strings.Join(h.Kinds, ","), h.Description, h.Nonce, micros(h.CreatedAt))
+		return err
 	})
 }
 
@@ -110,20 +114,23 @@ func scanDelivery(rows *sql.Rows, more ...any) (d webhook.Delivery, err error) {
 }
 
 // TakeDeliveries implements [webhook.Store].
-func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, limit, each int) (list []webhook.Delivery, err error) {
+func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, share webhook.Share) (list []webhook.Delivery, err error) {
 	const wanted = ` FROM webhook_deliveries AS d JOIN webhooks AS w ON w.tenant = d.tenant AND w.id = d.webhook AND w.disabled = ''
-		WHERE d.state = 'pending' AND d.due <= ?`
-	// The oldest of each tenant come first, then their second ones.
+		WHERE d.state = 'pending' AND d.due <= ?1 AND d.tenant NOT IN (SELECT value FROM json_each(?2)) AND d.tenant || '/' || d.webhook NOT IN (SELECT value FROM json_each(?3))`
+	// The oldest of each webhook come first, and of each tenant, then their second ones.
 	const query = `SELECT ` + deliveryColumns + `, d.url, d.nonce, d.failing FROM (
-			SELECT d.*, w.url AS url, w.secret AS nonce, w.failing_since AS failing, row_number() OVER (PARTITION BY d.tenant ORDER BY d.due) AS turn` + wanted + `) AS d
-		WHERE d.turn <= ? ORDER BY d.turn, d.due LIMIT ?`
+			SELECT d.*, row_number() OVER (PARTITION BY d.tenant ORDER BY d.nth, d.due) AS turn FROM (
+				SELECT d.*, w.url AS url, w.secret AS nonce, w.failing_since AS failing, row_number() OVER (PARTITION BY d.tenant, d.webhook ORDER BY d.due) AS nth` + wanted + `) AS d
+			WHERE d.nth <= ?4) AS d
+		WHERE d.turn <= ?5 ORDER BY d.turn, d.due LIMIT ?6`
+	args := []any{micros(now), nameList(share.WithoutTenants), nameList(share.WithoutHooks)}
 	// A look costs no write: nearly always nothing is due.
 	var found bool
-	if err := s.r.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1`+wanted+`)`, micros(now)).Scan(&found); err != nil || !found {
+	if err := s.r.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1`+wanted+`)`, args...).Scan(&found); err != nil || !found {
 		return nil, s.wrap(ctx, err, "look for deliveries of webhooks")
 	}
 	err = s.write(ctx, "take deliveries of webhooks", func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, query, micros(now), each, limit)
+		rows, err := tx.QueryContext(ctx, query, append(args, share.OfHook, share.OfTenant, share.Limit)...)
 		if err != nil {
 			return err
 		}
@@ -151,6 +158,14 @@ func (s *Store) TakeDeliveries(ctx context.Context, now time.Time, lease time.Du
 		return nil
 	})
 	return list, err
+}
+
+// nameList is a list of names as JSON, which is how a statement takes a list.
+func nameList(names []string) string {
+	if len(names) == 0 {
+		return "[]"
+	}
+	return `["` + strings.Join(names, `","`) + `"]` // ids have nothing that JSON escapes
 }
 
 // updateDelivery changes a delivery that is pending and reports whether there is

@@ -38,14 +38,25 @@ type Config struct {
 type Deliverer struct {
 	cfg    Config
 	client *http.Client
+	// freed has a value after a delivery has ended.
+	freed chan struct{}
+	wg    sync.WaitGroup // of the deliveries under way
+
+	mu     sync.Mutex     // guards what follows
+	active int            // deliveries under way
+	hooks  map[string]int // of them, by webhook
+	owners map[string]int // of them, by tenant
+	failed error          // why some could not be settled
 }
 
 const (
-	sending = 16 // deliveries at the same time
-	taken   = 32 // deliveries at once
-	// ofOne is how many of them may be one tenant's: its addresses may be slow, and
-	// leave at least half of what is sent at the same time to the others.
-	ofOne = 8
+	sending = 64 // deliveries at the same time
+	// ofHook and ofTenant are how many of one webhook and of one tenant are taken at
+	// once. A webhook gets more when all that it got are done, a tenant when it has
+	// fewer than ofTenant under way: so a tenant whose addresses are all slow holds
+	// fewer than twice ofTenant, and the rest is for the others.
+	ofHook   = 4
+	ofTenant = 8
 	// lease is after how long a delivery is tried again whose sender died.
 	lease       = time.Minute
 	forgetEvery = time.Hour
@@ -65,14 +76,15 @@ func New(cfg Config) *Deliverer {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Deliverer{cfg: cfg, client: &http.Client{
+	return &Deliverer{cfg: cfg, freed: make(chan struct{}, 1), hooks: map[string]int{}, owners: map[string]int{}, client: &http.Client{
 		Transport: cfg.Transport, Timeout: cfg.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// Run delivers until ctx ends.
+// Run delivers until ctx ends, and returns when nothing of its own is left.
 func (d *Deliverer) Run(ctx context.Context) error {
+	defer d.wg.Wait()
 	tick := time.NewTicker(d.cfg.Look)
 	defer tick.Stop()
 	var forgot time.Time
@@ -82,8 +94,10 @@ func (d *Deliverer) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-d.freed:
 		}
-		err := events.Guard(d.cfg.Logger, "deliver to webhooks", func() error { _, err := d.Deliver(ctx); return err })
+		err := events.Guard(d.cfg.Logger, "deliver to webhooks", func() error { _, err := d.begin(ctx); return err })
+		err = errors.Join(err, d.problems())
 		if now := d.cfg.Now(); err == nil && now.Sub(forgot) > forgetEvery {
 			forgot = now
 			err = d.cfg.Store.ForgetDeliveries(ctx, now.Add(-Keep))
@@ -95,33 +109,98 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	}
 }
 
-// Deliver sends everything that is due now and returns how much that was.
+// Deliver sends everything that is due now and returns how much that was. It is
+// for callers that have no Run beside it.
 func (d *Deliverer) Deliver(ctx context.Context) (n int, err error) {
 	for {
-		due, err := d.cfg.Store.TakeDeliveries(ctx, d.cfg.Now(), lease, taken, ofOne)
-		if err != nil {
-			return n, err
+		began, err := d.begin(ctx)
+		n += began
+		if err == nil && began == 0 && d.underWay() > 0 {
+			<-d.freed // each delivery ends: requests have a time, and ctx
+			continue
 		}
-		n += len(due)
-		var wg sync.WaitGroup
-		var mu sync.Mutex // guards failed
-		var failed error
-		slots := make(chan struct{}, sending)
-		for _, one := range due {
-			slots <- struct{}{}
-			wg.Go(func() {
-				defer func() { <-slots }()
-				if err := events.Guard(d.cfg.Logger, "deliver to a webhook", func() error { return d.one(ctx, &one) }); err != nil {
-					mu.Lock()
-					failed = errors.Join(failed, err)
-					mu.Unlock()
-				}
-			})
+		if err != nil || began == 0 || ctx.Err() != nil {
+			d.wg.Wait()
+			return n, errors.Join(err, d.problems())
 		}
-		wg.Wait()
-		if failed != nil || len(due) == 0 || ctx.Err() != nil {
-			return n, failed
+	}
+}
+
+// begin takes what is due, as far as there is room, and begins to send it.
+func (d *Deliverer) begin(ctx context.Context) (n int, err error) {
+	s := d.room()
+	if s.Limit <= 0 {
+		return 0, nil
+	}
+	due, err := d.cfg.Store.TakeDeliveries(ctx, d.cfg.Now(), lease, s)
+	if err != nil {
+		return 0, err
+	}
+	for _, one := range due {
+		d.count(&one.Hook, 1)
+		d.wg.Go(func() {
+			err := events.Guard(d.cfg.Logger, "deliver to a webhook", func() error { return d.one(ctx, &one) })
+			d.ended(&one.Hook, err)
+		})
+	}
+	return len(due), nil
+}
+
+// room says what may be taken now. Only one goroutine begins deliveries, so that
+// what is free stays free until it has.
+func (d *Deliverer) room() Share {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := Share{Limit: sending - d.active, OfTenant: ofTenant, OfHook: ofHook}
+	for name := range d.hooks {
+		s.WithoutHooks = append(s.WithoutHooks, name)
+	}
+	for tenant, n := range d.owners {
+		if n >= ofTenant {
+			s.WithoutTenants = append(s.WithoutTenants, tenant)
 		}
+	}
+	return s
+}
+
+func (d *Deliverer) underWay() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.active
+}
+
+// problems returns what went wrong since it was asked before.
+func (d *Deliverer) problems() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	err := d.failed
+	d.failed = nil
+	return err
+}
+
+func (d *Deliverer) count(h *Hook, by int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.active += by
+	bump := func(m map[string]int, name string) {
+		if m[name] += by; m[name] == 0 {
+			delete(m, name)
+		}
+	}
+	bump(d.hooks, h.Name())
+	bump(d.owners, h.Tenant)
+}
+
+func (d *Deliverer) ended(h *Hook, err error) {
+	d.count(h, -1)
+	if err != nil {
+		d.mu.Lock()
+		d.failed = errors.Join(d.failed, err)
+		d.mu.Unlock()
+	}
+	select {
+	case d.freed <- struct{}{}:
+	default: // it is known already
 	}
 }
 

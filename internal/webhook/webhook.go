@@ -13,6 +13,10 @@
 // had nothing but failures for [DisableAfter], or that answers 410, is disabled
 // until somebody enables it.
 //
+// An address that is slow holds up nobody else: of each webhook, and of each tenant,
+// only so many deliveries are under way at the same time, and who is at that limit
+// is passed over ([Share]).
+//
 // No secret is stored: a webhook's signing secret is derived from the
 // deployment's key and what is random in the webhook's row.
 package webhook
@@ -83,21 +87,33 @@ type Outcome struct {
 	Disable string
 }
 
+// Share is how many deliveries somebody takes, and of whom.
+type Share struct {
+	// Limit is the most deliveries of all, OfTenant of one tenant, OfHook of one
+	// webhook. All must be set.
+	Limit, OfTenant, OfHook int
+	// WithoutTenants and WithoutHooks get no turn; a webhook is named by [Hook.Name].
+	WithoutTenants, WithoutHooks []string
+}
+
+// Name names a webhook among those of all tenants: neither part can have a slash.
+func (h *Hook) Name() string { return h.Tenant + "/" + h.ID }
+
 // Store keeps webhooks and their deliveries.
 type Store interface {
-	// PutWebhook keeps a new webhook. CodeConflict says that there is one with its id.
-	PutWebhook(ctx context.Context, h Hook) error
+	// PutWebhook keeps a new webhook. CodeConflict says that there is one with its id,
+	// or that the tenant has most already.
+	PutWebhook(ctx context.Context, h Hook, most int) error
 	// Webhooks returns those of a tenant, the oldest first.
 	Webhooks(ctx context.Context, tenant string) ([]Hook, error)
 	// DeleteWebhook removes one with its deliveries, EnableWebhook lets a disabled one
 	// work again. CodeNotFound says that there is none.
 	DeleteWebhook(ctx context.Context, tenant, id string) error
 	EnableWebhook(ctx context.Context, tenant, id string) error
-	// TakeDeliveries returns at most limit deliveries that are due, of webhooks that
-	// are not disabled, at most each of one tenant, the oldest of every tenant first.
-	// It counts an attempt and puts each off by lease, so that nobody else gets it
-	// meanwhile.
-	TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, limit, each int) ([]Delivery, error)
+	// TakeDeliveries returns a share of the deliveries that are due, of webhooks that
+	// are not disabled, the oldest of every tenant first. It counts an attempt and puts
+	// each off by lease, so that nobody else gets it meanwhile.
+	TakeDeliveries(ctx context.Context, now time.Time, lease time.Duration, s Share) ([]Delivery, error)
 	// SettleDelivery notes what became of an attempt, and in the webhook since when it
 	// fails. Of a delivery that is settled already it notes nothing.
 	SettleDelivery(ctx context.Context, d Delivery, o Outcome) error

@@ -49,8 +49,8 @@ func outcomes(t *testing.T, s Archive, happened bool, fail func(happened bool)) 
 
 	h := hook(tenant, "h", r.URL, events.NoticeKinds...)
 	fail(happened)
-	wantUnavailable(t, "subscribe", s.PutWebhook(ctx, h))
-	if err := s.PutWebhook(ctx, h); (err != nil) != happened || err != nil && holdfast.CodeOf(err) != holdfast.CodeConflict {
+	wantUnavailable(t, "subscribe", s.PutWebhook(ctx, h, 10))
+	if err := s.PutWebhook(ctx, h, 10); (err != nil) != happened || err != nil && holdfast.CodeOf(err) != holdfast.CodeConflict {
 		t.Errorf("subscribe again: %v", err)
 	}
 
@@ -81,7 +81,7 @@ func outcomes(t *testing.T, s Archive, happened bool, fail func(happened bool)) 
 		}
 	}
 	fail(happened)
-	_, err = s.TakeDeliveries(ctx, now, time.Minute, 10, 10)
+	_, err = s.TakeDeliveries(ctx, now, time.Minute, webhook.Share{Limit: 10, OfTenant: 10, OfHook: 10})
 	wantUnavailable(t, "take", err)
 	if happened { // nobody knows who has it
 		deliver("before the lease has ended", 0)

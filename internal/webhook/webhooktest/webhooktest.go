@@ -33,6 +33,8 @@ func Store(t *testing.T, open func(t *testing.T) Archive) {
 	t.Run("subscriptions", func(t *testing.T) { subscriptions(t, open(t)) })
 	t.Run("deliveries", func(t *testing.T) { deliveries(t, open(t)) })
 	t.Run("turns", func(t *testing.T) { turns(t, open(t)) })
+	t.Run("slow", func(t *testing.T) { slow(t, open(t)) })
+	t.Run("limits", func(t *testing.T) { limits(t, open(t)) })
 	t.Run("failures", func(t *testing.T) { failures(t, open(t)) })
 }
 
@@ -50,9 +52,9 @@ func hook(tenant, id, url string, kinds ...string) webhook.Hook {
 func subscriptions(t *testing.T, s Archive) {
 	ctx := t.Context()
 	a, b := hook("acme", "a", "https://a.example", events.NoticeKinds...), hook("bolt", "a", "https://b.example", events.NoticeRunFinished)
-	must(t, s.PutWebhook(ctx, a))
-	must(t, s.PutWebhook(ctx, b))
-	if err := s.PutWebhook(ctx, a); holdfast.CodeOf(err) != holdfast.CodeConflict {
+	must(t, s.PutWebhook(ctx, a, 10))
+	must(t, s.PutWebhook(ctx, b, 10))
+	if err := s.PutWebhook(ctx, a, 10); holdfast.CodeOf(err) != holdfast.CodeConflict {
 		t.Errorf("the same id again: %v", err)
 	}
 	for tenant, want := range map[string][]webhook.Hook{"acme": {a}, "bolt": {b}, "*": nil, "": nil} {
@@ -154,7 +156,7 @@ func deliveries(t *testing.T, s Archive) {
 	other := hook("bolt", "all", r.URL, events.NoticeKinds...)
 	l := &log{t: t, s: s, ref: holdfast.SessionRef{Tenant: "acme", Session: "s"}, now: begin.Add(-time.Second)}
 	for _, h := range []webhook.Hook{all, one, other} {
-		must(t, s.PutWebhook(ctx, h))
+		must(t, s.PutWebhook(ctx, h, 10))
 	}
 	// What happened before is not said.
 	l.record(&holdfast.SessionCreatedEvent{}, &holdfast.RunFinishedEvent{Run: "r0", Reason: "stop"})
@@ -209,7 +211,7 @@ func deliveries(t *testing.T, s Archive) {
 func turns(t *testing.T, s Archive) {
 	ctx := t.Context()
 	for i, tenant := range []string{"acme", "bolt"} {
-		must(t, s.PutWebhook(ctx, hook(tenant, "h", "https://a.example", events.NoticeKinds...)))
+		must(t, s.PutWebhook(ctx, hook(tenant, "h", "https://a.example", events.NoticeKinds...), 10))
 		l := &log{t: t, s: s, ref: holdfast.SessionRef{Tenant: tenant, Session: tenant}, now: begin.Add(time.Duration(i) * time.Second)}
 		evs := []holdfast.Event{&holdfast.SessionCreatedEvent{}}
 		for range []int{20, 2}[i] {
@@ -220,7 +222,7 @@ func turns(t *testing.T, s Archive) {
 	now := begin.Add(time.Minute)
 	count := func(want ...int) []webhook.Delivery {
 		t.Helper()
-		list, err := s.TakeDeliveries(ctx, now, time.Minute, 6, 4)
+		list, err := s.TakeDeliveries(ctx, now, time.Minute, webhook.Share{Limit: 6, OfTenant: 4, OfHook: 4})
 		must(t, err)
 		n := map[string]int{}
 		for _, d := range list {
@@ -233,6 +235,16 @@ func turns(t *testing.T, s Archive) {
 	}
 	first := count(4, 2)
 	count(4, 0)
+	for what, share := range map[string]webhook.Share{
+		"of one webhook": {Limit: 6, OfTenant: 4, OfHook: 2}, "without the webhook": {Limit: 6, OfTenant: 4, OfHook: 4, WithoutHooks: []string{"acme/h"}},
+		"without the tenant": {Limit: 6, OfTenant: 4, OfHook: 4, WithoutTenants: []string{"bolt", "acme"}},
+	} {
+		list, err := s.TakeDeliveries(ctx, now, time.Minute, share)
+		must(t, err)
+		if want := map[bool]int{true: 2}[share.OfHook == 2]; len(list) != want {
+			t.Errorf("%s: %d, want %d", what, len(list), want)
+		}
+	}
 	one := first[0]
 	must(t, s.SettleDelivery(ctx, one, webhook.Outcome{State: webhook.Delivered, Status: 204, At: now}))
 	must(t, s.SettleDelivery(ctx, one, webhook.Outcome{State: webhook.Pending, Status: 500, Problem: "late", At: now, Due: now.Add(time.Second), Disable: "late"}))
@@ -249,7 +261,7 @@ func turns(t *testing.T, s Archive) {
 func failures(t *testing.T, s Archive) {
 	ctx := t.Context()
 	r := newReceiver(t)
-	must(t, s.PutWebhook(ctx, hook("acme", "h", r.URL, events.NoticeKinds...)))
+	must(t, s.PutWebhook(ctx, hook("acme", "h", r.URL, events.NoticeKinds...), 10))
 	l := &log{t: t, s: s, ref: holdfast.SessionRef{Tenant: "acme", Session: "s"}, now: begin}
 	l.record(&holdfast.SessionCreatedEvent{}, &holdfast.RunFinishedEvent{Run: "r", Reason: "stop"})
 	d, _ := deliverer(t, s, func() time.Time { return l.now })
@@ -266,7 +278,7 @@ func failures(t *testing.T, s Archive) {
 	}
 	// A sender that dies in the attempt: another one takes over after the lease.
 	dead, cancel := context.WithCancel(ctx)
-	taken, err := s.TakeDeliveries(dead, l.now, time.Minute, 10, 10)
+	taken, err := s.TakeDeliveries(dead, l.now, time.Minute, webhook.Share{Limit: 10, OfTenant: 10, OfHook: 10})
 	cancel()
 	if err != nil || len(taken) != 1 {
 		t.Fatalf("taken: %v, %v", taken, err)
