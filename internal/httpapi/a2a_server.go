@@ -32,9 +32,12 @@ import (
 const a2aVersion = "0.3.0"
 
 // a2aRoutes mounts the card and the endpoint of every agent.
-func (a *API) a2aRoutes(mux *http.ServeMux, api huma.API) {
+func (a *API) a2aRoutes(mux *router, api huma.API) {
 	mux.HandleFunc("GET /v1/agents/{name}/a2a/.well-known/agent-card.json", a.agentCard)
 	mux.HandleFunc("POST /v1/agents/{name}/a2a", a.serveA2A)
+	card := a.operation("a2a-card", http.MethodGet, "/v1/agents/{name}/a2a/.well-known/agent-card.json", "a2a", "The card of an agent (A2A)", "What the agent is called and does, and where and how it is spoken to.", http.StatusNotFound)
+	card.Parameters = []*huma.Param{{Name: "name", In: "path", Required: true, Description: "Name of the agent.", Schema: &huma.Schema{Type: "string"}}}
+	describe(api, card, map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{Type: "object", AdditionalProperties: true, Description: "An AgentCard of A2A 0.3."}}})
 	a.describeRPC(api, "a2a", "/v1/agents/{name}/a2a", "An agent as an A2A agent",
 		"JSON-RPC of A2A 0.3: message/send, message/stream, tasks/get, tasks/cancel, tasks/resubscribe. The card is at /v1/agents/{name}/a2a/.well-known/agent-card.json. A context is a session, a task a run. The id of a message makes it safe to repeat.")
 }
@@ -68,6 +71,10 @@ func (a *API) agentCard(w http.ResponseWriter, r *http.Request) {
 func (a *API) serveA2A(w http.ResponseWriter, r *http.Request) {
 	f, err := a.usableAgent(r.Context(), r.PathValue("name"))
 	if err != nil {
+		a.writeProblem(w, r, err)
+		return
+	}
+	if err := wantJSON(r); err != nil {
 		a.writeProblem(w, r, err)
 		return
 	}

@@ -250,14 +250,13 @@ func agentSource(contentType string, body []byte) ([]byte, error) {
 	if err != nil || media != "application/json" {
 		return body, nil
 	}
-	var in struct {
-		Source *string `json:"source"`
-	}
-	if err := decodeJSON(body, &in); err != nil {
+	var in map[string]*string
+	if err := decodeStrict(body, &in); err != nil {
 		return nil, err
 	}
-	if in.Source == nil {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "source: missing; want {\"source\": \"…\"}, or the file itself as application/yaml")
+	source := in["source"]
+	if source == nil || len(in) > 1 {
+		return nil, holdfast.Errorf(holdfast.CodeInvalid, "source: want {\"source\": \"…\"} and nothing else, or the file itself as application/yaml")
 	}
-	return []byte(*in.Source), nil
+	return []byte(*source), nil
 }

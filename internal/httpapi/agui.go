@@ -44,7 +44,7 @@ type aguiResume struct {
 	Payload     json.RawMessage `json:"payload"`
 }
 
-func (a *API) aguiRoutes(mux *http.ServeMux, api huma.API) {
+func (a *API) aguiRoutes(mux *router, api huma.API) {
 	mux.HandleFunc("POST /v1/agui/{name}", a.serveAGUI)
 	a.describeRPC(api, "agui", "/v1/agui/{name}", "Run an agent (AG-UI)",
 		"Takes a RunAgentInput of AG-UI 1.0 and answers with the stream of its events. threadId is the session, made if there is none; what the user has said in it is not said again. runId makes the request safe to repeat. "+
@@ -124,6 +124,9 @@ var (
 func (a *API) readAGUI(w http.ResponseWriter, r *http.Request) (*aguiRequest, error) {
 	f, err := a.usableAgent(r.Context(), r.PathValue("name"))
 	if err != nil {
+		return nil, err
+	}
+	if err := wantJSON(r); err != nil {
 		return nil, err
 	}
 	body, err := readBody(w, r, a.cfg.MaxBody)

@@ -129,8 +129,11 @@ type API struct {
 	hub     *hub
 	recent  *recent
 	views   *viewCache
+	imports gate
 	handler http.Handler
-	spec    func() ([]byte, error)
+	// patterns are the routes that are mounted, as METHOD /path.
+	patterns []string
+	spec     func() ([]byte, error)
 }
 
 // New returns an API that is ready to serve. It starts nothing until the first
@@ -192,14 +195,13 @@ func NewServer(a *API) *http.Server {
 
 // routes builds the handler of all mounts.
 func (a *API) routes() http.Handler {
-	mux := http.NewServeMux()
+	mux := newRouter()
 	a.health(mux)
 	a.legacy(mux, "/api", false)
 	a.legacy(mux, "/v2/api", true)
 	a.v1(mux)
 	fallback := a.fallback(mux)
-	for _, prefix := range []string{"/api/", "/v2/", "/v1/"} {
-		mux.HandleFunc(prefix, fallback)
-	}
+	mux.ServeMux.HandleFunc("/", fallback)
+	a.patterns = mux.patterns
 	return a.wrap(compress(mux))
 }

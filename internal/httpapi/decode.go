@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
+	"strings"
 	"unicode/utf8"
 
 	holdfast "github.com/holdfast-run/holdfast"
@@ -25,6 +27,65 @@ func readBody(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error)
 		return nil, holdfast.WrapError(holdfast.CodeInvalid, err, "the body could not be read to its end")
 	}
 	return body, nil
+}
+
+// wantJSON refuses a body that says that it is something else. One that says
+// nothing is taken for JSON.
+func wantJSON(r *http.Request) error {
+	given := r.Header.Get("Content-Type")
+	media, _, err := mime.ParseMediaType(given)
+	if given == "" || err == nil && (media == "application/json" || strings.HasSuffix(media, "+json")) {
+		return nil
+	}
+	return holdfast.WrapError(holdfast.CodeInvalid, errMediaType, fmt.Sprintf("Content-Type %q: this route takes JSON; send the header Content-Type: application/json", given))
+}
+
+// decodeStrict is decodeJSON for our own routes, where a name that an object has
+// twice is a mistake: which of the two counts would be a guess.
+func decodeStrict(data []byte, v any) error {
+	if err := decodeJSON(data, v); err != nil {
+		return err
+	}
+	if name, at := duplicate(data); at >= 0 {
+		return holdfast.Errorf(holdfast.CodeInvalid, "%q is given twice in one object, again at %s", name, position(data, at))
+	}
+	return nil
+}
+
+// duplicate looks for a name that an object of a valid JSON text has twice and
+// returns it with its place, -1 if there is none.
+func duplicate(data []byte) (name string, at int) {
+	var open []map[string]bool // the names so far; nil for an array
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '{':
+			open = append(open, map[string]bool{})
+		case '[':
+			open = append(open, nil)
+		case '}', ']':
+			open = open[:len(open)-1]
+		case '"':
+			begin := i
+			for i++; data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+			after := bytes.TrimLeft(data[i+1:], " \t\r\n")
+			if len(after) == 0 || after[0] != ':' {
+				continue
+			}
+			if err := json.Unmarshal(data[begin:i+1], &name); err != nil {
+				panic("httpapi: a valid JSON text has a name that is none: " + err.Error())
+			}
+			names := open[len(open)-1]
+			if names[name] {
+				return name, begin
+			}
+			names[name] = true
+		}
+	}
+	return "", -1
 }
 
 // decodeJSON reads one JSON text into v. Its errors have CodeInvalid and say

@@ -50,6 +50,19 @@ func status(c holdfast.Code) int {
 	return http.StatusInternalServerError
 }
 
+// errMediaType is in the chain of the error for a body of a type that a route does
+// not take.
+var errMediaType = errors.New("unsupported media type")
+
+// statusOfError is the status of an error: that of its code but for bodies of a
+// wrong type, which are CodeInvalid with a status of their own.
+func statusOfError(err error) int {
+	if errors.Is(err, errMediaType) {
+		return http.StatusUnsupportedMediaType
+	}
+	return status(holdfast.CodeOf(err))
+}
+
 // retryAfter is what Retry-After says on answers that may be repeated, in
 // seconds.
 const retryAfter = 1
@@ -108,7 +121,7 @@ func problem(ctx context.Context, err error) *Problem {
 		return p
 	}
 	code := holdfast.CodeOf(err)
-	st := status(code)
+	st := statusOfError(err)
 	p = &Problem{Title: http.StatusText(st), Status: st, Detail: holdfast.PublicMessage(err), Code: code, RequestID: requestID(ctx)}
 	var c *cursorError
 	if errors.As(err, &c) {

@@ -20,3 +20,6 @@ func LegacyLines(typ, agent, session string, seq uint64, line []byte) ([]byte, e
 	it := item{seq: seq, typ: typ, agent: agent, line: line, sse: appendEvent(nil, seq, line)}
 	return newLegacyWire(session).append(nil, &it)
 }
+
+// Routes returns what is mounted, as METHOD /path.
+func (a *API) Routes() []string { return a.patterns }

@@ -11,7 +11,7 @@ import (
 const readyTimeout = 2 * time.Second
 
 // health serves what a supervisor asks.
-func (a *API) health(mux *http.ServeMux) {
+func (a *API) health(mux *router) {
 	ok := func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, "application/json", map[string]string{"status": "ok"})
 	}

@@ -23,7 +23,7 @@ type legacyAPI struct {
 type legacyHandler func(w http.ResponseWriter, r *http.Request) error
 
 // legacy mounts the routes of the original contract under prefix.
-func (a *API) legacy(mux *http.ServeMux, prefix string, agentsAsList bool) {
+func (a *API) legacy(mux *router, prefix string, agentsAsList bool) {
 	l := legacyAPI{a, agentsAsList}
 	handle := func(method, path string, h legacyHandler) {
 		mux.HandleFunc(method+" "+prefix+path, func(w http.ResponseWriter, r *http.Request) {

@@ -37,7 +37,7 @@ type mcpResult struct {
 }
 
 // mcpRoutes mounts the MCP server of every agent.
-func (a *API) mcpRoutes(mux *http.ServeMux, api huma.API) {
+func (a *API) mcpRoutes(mux *router, api huma.API) {
 	mux.HandleFunc("POST /v1/agents/{name}/mcp", a.serveMCP)
 	a.describeRPC(api, "mcp", "/v1/agents/{name}/mcp", "An agent as an MCP server",
 		"One message of MCP's streamable HTTP transport. The server has one tool, which asks the agent, and keeps nothing between requests. What a run needs of a human is asked of the client with multi round-trip requests (protocol version 2026-07-28); other clients get a result that says what is needed and where it is answered.")
@@ -52,22 +52,17 @@ func (a *API) describeRPC(api huma.API, id, path, summary, doc string, statuses 
 	}
 	op.Parameters = []*huma.Param{{Name: "name", In: "path", Required: true, Description: "Name of the agent.", Schema: &huma.Schema{Type: "string"}}}
 	op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: rpc}}}
-	op.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
-		"application/json": {Schema: rpc}, typeSSE: {Schema: &huma.Schema{Type: "string"}},
-	}}}
-	for _, st := range op.Errors {
-		op.Responses[strconv.Itoa(st)] = &huma.Response{
-			Description: http.StatusText(st),
-			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: &huma.Schema{Ref: "#/components/schemas/Problem"}}},
-		}
-	}
-	api.OpenAPI().AddOperation(&op)
+	describe(api, op, map[string]*huma.MediaType{"application/json": {Schema: rpc}, typeSSE: {Schema: &huma.Schema{Type: "string"}}})
 }
 
 // serveMCP answers one message of an MCP client.
 func (a *API) serveMCP(w http.ResponseWriter, r *http.Request) {
 	f, err := a.usableAgent(r.Context(), r.PathValue("name"))
 	if err != nil {
+		a.writeProblem(w, r, err)
+		return
+	}
+	if err := wantJSON(r); err != nil {
 		a.writeProblem(w, r, err)
 		return
 	}

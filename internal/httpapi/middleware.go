@@ -84,6 +84,10 @@ func (a *API) wrap(next http.Handler) http.Handler {
 			a.writeError(rec, r, holdfast.WrapError(holdfast.CodeForbidden, err, "a page of another origin may not do this"))
 			return
 		}
+		if err := readable(r); err != nil {
+			a.writeError(rec, r, err)
+			return
+		}
 		if !public(r.URL.Path) {
 			caller, err := a.cfg.Keys.Authenticate(tenant.KeyOf(r))
 			if err != nil {
@@ -189,7 +193,7 @@ func (w *recorder) Write(p []byte) (n int, err error) {
 
 // fallback answers what no route of a mount takes: 405 where another method
 // would fit, else 404, both with the mount's body.
-func (a *API) fallback(mux *http.ServeMux) http.HandlerFunc {
+func (a *API) fallback(mux *router) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var allowed []string
 		for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {

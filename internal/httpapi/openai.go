@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -50,7 +51,7 @@ func (e *paramError) Error() string { return e.err.Error() }
 func (e *paramError) Unwrap() error { return e.err }
 
 func badParam(param, format string, args ...any) error {
-	return &paramError{param, holdfast.Errorf(holdfast.CodeInvalid, param+": "+format, args...)}
+	return &paramError{param, holdfast.Errorf(holdfast.CodeInvalid, "%s: %s", param, fmt.Sprintf(format, args...))}
 }
 
 // needsError says that a run waits for a human where the protocol has no words
@@ -73,7 +74,7 @@ func (e *startedError) Unwrap() error { return e.err }
 // openAIFailureOf makes the error of a dialect whose clients know OpenAI's.
 func openAIFailureOf(err error) (int, openAIFailure) {
 	code := holdfast.CodeOf(err)
-	st := status(code)
+	st := statusOfError(err)
 	f := openAIFailure{Message: holdfast.PublicMessage(err), Type: "invalid_request_error", Code: code}
 	switch {
 	case st == http.StatusTooManyRequests:
@@ -132,7 +133,7 @@ type params map[string]json.RawMessage
 // one is refused by name.
 func readParams(body []byte, offered []string, neutral map[string][]string) (params, error) {
 	var all params
-	if err := decodeJSON(body, &all); err != nil {
+	if err := decodeStrict(body, &all); err != nil {
 		return nil, err
 	}
 	if all == nil {

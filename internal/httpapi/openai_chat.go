@@ -87,6 +87,9 @@ func parseChatRequest(body []byte) (q chatRequest, err error) {
 // the client sends along are passed over: the session has its own. The same
 // messages again find the run that had them.
 func (a *API) createChat(w http.ResponseWriter, r *http.Request) error {
+	if err := wantJSON(r); err != nil {
+		return err
+	}
 	ctx := r.Context()
 	body, err := readBody(w, r, a.cfg.MaxBody)
 	if err != nil {

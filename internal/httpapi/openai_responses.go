@@ -128,6 +128,9 @@ func (q *responseRequest) input(raw json.RawMessage) error {
 
 // createResponse answers POST /v1/responses.
 func (a *API) createResponse(w http.ResponseWriter, r *http.Request) error {
+	if err := wantJSON(r); err != nil {
+		return err
+	}
 	body, err := readBody(w, r, a.cfg.MaxBody)
 	if err != nil {
 		return err

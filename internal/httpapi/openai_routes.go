@@ -9,7 +9,7 @@ import (
 
 // openAIRoutes mounts the routes of OpenAI's API. They are described as far as
 // they differ from OpenAI's reference, by hand: their bodies are OpenAI's.
-func (a *API) openAIRoutes(mux *http.ServeMux, api huma.API) {
+func (a *API) openAIRoutes(mux *router, api huma.API) {
 	mux.HandleFunc("POST /v1/responses", a.openAI(a.createResponse))
 	mux.HandleFunc("GET /v1/responses/{id}", a.openAI(a.getResponse))
 	mux.HandleFunc("DELETE /v1/responses/{id}", a.openAI(a.deleteResponse))

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,8 +23,18 @@ var humaErrors = sync.OnceFunc(func() {
 	huma.DefaultArrayNullable = false // an empty list is [], never null
 	refuse := func(st int, msg string, errs ...error) *Problem {
 		code := codeOfStatus(st)
-		p := &Problem{Status: status(code), Detail: msg, Code: code}
-		p.Title = http.StatusText(p.Status)
+		if limit, ok := strings.CutPrefix(msg, "request body is too large limit="); ok {
+			msg = "the body is too large: it may have fewer than " + limit
+		}
+		if msg == "cannot read request body" { // huma takes what ails a connection for a failure of ours
+			code, msg, errs = holdfast.CodeInvalid, "the body could not be read to its end", nil
+		}
+		p := &Problem{Status: status(code), Title: http.StatusText(status(code)), Detail: msg, Code: code}
+		if st == http.StatusUnsupportedMediaType {
+			p.Status, p.Title = st, http.StatusText(st)
+			p.Detail = "the body is of a type that this route does not take; send JSON with the header Content-Type: application/json"
+			return p
+		}
 		for _, err := range errs {
 			if err == nil {
 				continue
@@ -61,12 +70,10 @@ var humaErrors = sync.OnceFunc(func() {
 // codeOfStatus is the code of a refusal that huma makes by status.
 func codeOfStatus(st int) holdfast.Code {
 	switch st {
-	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusNotAcceptable, http.StatusUnsupportedMediaType:
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusNotAcceptable, http.StatusUnsupportedMediaType, http.StatusRequestTimeout:
 		return holdfast.CodeInvalid
 	case http.StatusRequestEntityTooLarge:
 		return holdfast.CodeTooLarge
-	case http.StatusRequestTimeout:
-		return holdfast.CodeTimeout
 	case http.StatusNotFound:
 		return holdfast.CodeNotFound
 	}
@@ -74,7 +81,7 @@ func codeOfStatus(st int) holdfast.Code {
 }
 
 // v1 mounts our own routes and describes them.
-func (a *API) v1(mux *http.ServeMux) {
+func (a *API) v1(mux *router) {
 	humaErrors()
 	jsonFormat := huma.Format{
 		Marshal: func(w io.Writer, v any) error {
@@ -83,7 +90,12 @@ func (a *API) v1(mux *http.ServeMux) {
 			return enc.Encode(v)
 		},
 		// The first of the two readings of a body: it says where a mistake is.
-		Unmarshal: decodeJSON,
+		Unmarshal: func(data []byte, v any) error {
+			if _, first := v.(*any); first {
+				return decodeStrict(data, v)
+			}
+			return decodeJSON(data, v)
+		},
 	}
 	cfg := huma.DefaultConfig("Holdfast", a.cfg.Version)
 	cfg.OpenAPIPath, cfg.DocsPath, cfg.SchemasPath = "", "", ""
@@ -146,7 +158,7 @@ const apiDescription = "Sessions of LLM agents that survive any crash.\n\n" +
 
 // errorsOf lists the statuses that routes share beside their own.
 func errorsOf(own ...int) []int {
-	return append(own, http.StatusBadRequest, http.StatusUnauthorized, http.StatusServiceUnavailable)
+	return append(own, http.StatusBadRequest, http.StatusUnauthorized, http.StatusInternalServerError, http.StatusServiceUnavailable)
 }
 
 // operation describes a route.
@@ -178,62 +190,4 @@ func (p SessionPath) ref(ctx context.Context) holdfast.SessionRef {
 // KeyHeader is the part of inputs that makes a request idempotent.
 type KeyHeader struct {
 	Key string `header:"Idempotency-Key" maxLength:"255" doc:"Makes the request safe to repeat: the same key with the same body has its effect once and gets the same answer, with another body it is refused with 422."`
-}
-
-// requests are the names of the schemas of bodies that are sent to us: in them a
-// member that is not known is a mistake. Answers may get new members at any time.
-func requests(doc *huma.OpenAPI) map[string]bool {
-	names := map[string]bool{}
-	var walk func(s *huma.Schema)
-	walk = func(s *huma.Schema) {
-		if s == nil {
-			return
-		}
-		if s.Ref != "" {
-			name := s.Ref[strings.LastIndexByte(s.Ref, '/')+1:]
-			if names[name] {
-				return
-			}
-			names[name] = true
-			walk(doc.Components.Schemas.Map()[name])
-			return
-		}
-		walk(s.Items)
-		for _, p := range s.Properties {
-			walk(p)
-		}
-	}
-	for _, item := range doc.Paths {
-		for _, op := range []*huma.Operation{item.Post, item.Put, item.Patch, item.Delete} {
-			if op == nil || op.RequestBody == nil {
-				continue
-			}
-			for _, media := range op.RequestBody.Content {
-				walk(media.Schema)
-			}
-		}
-	}
-	return names
-}
-
-// open says in the description that answers may grow and that bodies may be too
-// large, and takes from reading routes the refusal that only a used key gets.
-func open(doc *huma.OpenAPI) {
-	sent := requests(doc)
-	for name, schema := range doc.Components.Schemas.Map() {
-		if schema.Type == huma.TypeObject && !sent[name] {
-			schema.AdditionalProperties = true
-		}
-	}
-	for _, item := range doc.Paths {
-		for _, op := range []*huma.Operation{item.Post, item.Put, item.Patch, item.Delete} {
-			const tooLarge = http.StatusRequestEntityTooLarge
-			if op != nil && op.RequestBody != nil && op.Responses[strconv.Itoa(tooLarge)] == nil {
-				op.Responses[strconv.Itoa(tooLarge)] = &huma.Response{Description: http.StatusText(tooLarge), Content: op.Responses["400"].Content}
-			}
-		}
-		if item.Get != nil {
-			delete(item.Get.Responses, strconv.Itoa(http.StatusUnprocessableEntity))
-		}
-	}
 }

@@ -114,7 +114,7 @@ type AgentMatch struct {
 
 // agentFileBody describes a body that is an agent file.
 func agentFileBody() *huma.RequestBody {
-	object := &huma.Schema{Type: huma.TypeObject, Required: []string{"source"}, Properties: map[string]*huma.Schema{
+	object := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: false, Required: []string{"source"}, Properties: map[string]*huma.Schema{
 		"source": {Type: huma.TypeString, Description: "The file."},
 	}}
 	return &huma.RequestBody{Required: true, Description: "The file itself, or an object that has it.", Content: map[string]*huma.MediaType{
@@ -150,8 +150,10 @@ func (a *API) agentRoutes(api huma.API) {
 	check := op("check-agent", http.MethodPost, "/v1/agents/check", "Check an agent",
 		"Reads a file and says what is wrong with it. Stores nothing.", tooLarge)
 	huma.Register(api, check, a.checkAgentV1)
-	huma.Register(api, op("make-agent", http.MethodPost, "/v1/agents", "Have an agent written",
-		"A model writes an agent file after a description.", http.StatusConflict, tooLarge, http.StatusNotImplemented, http.StatusBadGateway), a.makeAgentV1)
+	write := op("make-agent", http.MethodPost, "/v1/agents", "Have an agent written",
+		"A model writes an agent file after a description.", http.StatusConflict, tooLarge, http.StatusNotImplemented, http.StatusBadGateway)
+	write.DefaultStatus = http.StatusCreated
+	huma.Register(api, write, a.makeAgentV1)
 	huma.Register(api, op("pull-agent", http.MethodPost, "/v1/agents/pull", "Pull an agent",
 		"Stores what an OCI registry has, with the digest of what was pulled.", tooLarge, http.StatusNotImplemented, http.StatusBadGateway), a.pullAgentV1)
 	huma.Register(api, op("push-agent", http.MethodPost, "/v1/agents/{name}/push", "Push an agent",
@@ -223,7 +225,7 @@ func (a *API) editAgentV1(ctx context.Context, in *struct {
 },
 ) (*agentOut, error) {
 	var patch map[string]any
-	if err := decodeJSON(in.RawBody, &patch); err != nil {
+	if err := decodeStrict(in.RawBody, &patch); err != nil {
 		return nil, a.respond(ctx, err)
 	}
 	if patch == nil {

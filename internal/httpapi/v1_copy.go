@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -21,6 +22,44 @@ import (
 // importStall is how long the sender of an import may pause.
 const importStall = 30 * time.Second
 
+// Imports at the same time, of all and of one tenant: each may fill a file of
+// MaxImport bytes.
+const (
+	maxImports      = 8
+	maxImportsOfOne = 2
+)
+
+// gate counts the imports that are under way.
+type gate struct {
+	mu  sync.Mutex // guards all and of
+	all int
+	of  map[string]int
+}
+
+// enter reports whether one more of a tenant may begin; then leave must follow.
+func (g *gate) enter(tenantID string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.all >= maxImports || g.of[tenantID] >= maxImportsOfOne {
+		return false
+	}
+	if g.of == nil {
+		g.of = map[string]int{}
+	}
+	g.all++
+	g.of[tenantID]++
+	return true
+}
+
+func (g *gate) leave(tenantID string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.all--
+	if g.of[tenantID]--; g.of[tenantID] == 0 {
+		delete(g.of, tenantID)
+	}
+}
+
 // Imported is what an import made.
 type Imported struct {
 	ID  string `json:"id" doc:"Id of the session."`
@@ -29,7 +68,7 @@ type Imported struct {
 
 // copyRoutes mounts the routes that move sessions as files. They stream, so they
 // are plain handlers and are described by hand.
-func (a *API) copyRoutes(mux *http.ServeMux, api huma.API) {
+func (a *API) copyRoutes(mux *router, api huma.API) {
 	mux.HandleFunc("GET /v1/sessions/{id}/export", a.export)
 	mux.HandleFunc("POST /v1/sessions/import", a.importSession)
 	str := &huma.Schema{Type: "string"}
@@ -53,7 +92,7 @@ func (a *API) copyRoutes(mux *http.ServeMux, api huma.API) {
 		"Makes a session of an exported file, event for event the same: numbers, times, epochs and payloads. A damaged file is refused as a whole, with the number of the line. "+
 			"The session can then go on like any other; timers in it fire, a run that was active in it goes on with the next command or after a minute, and its usage counts. "+
 			"The same file again changes nothing (200), and finishes an import that broke off; another session with the id is a conflict. At most 4 GiB.",
-		http.StatusConflict, http.StatusRequestEntityTooLarge)
+		http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests)
 	op.Parameters = []*huma.Param{{Name: "id", In: "query", Description: "Id of the new session. Default: the one in the file.", Schema: str}}
 	op.RequestBody = &huma.RequestBody{Required: true, Content: lines}
 	api.OpenAPI().Components.Schemas.Map()["Imported"] = &huma.Schema{
@@ -127,6 +166,10 @@ func (a *API) importBody(w http.ResponseWriter, r *http.Request) (done Imported,
 			return done, false, holdfast.Errorf(holdfast.CodeInvalid, "query %s: unknown; want id", name)
 		}
 	}
+	if !a.imports.enter(tenantOf(ctx)) {
+		return done, false, holdfast.Errorf(holdfast.CodeRateLimited, "%d imports at the same time are possible, %d of one tenant; try again when one is done", maxImports, maxImportsOfOne)
+	}
+	defer a.imports.leave(tenantOf(ctx))
 	spool, err := os.CreateTemp("", "holdfast-import-*")
 	if err != nil {
 		return done, false, fmt.Errorf("import: %w", err)
@@ -165,7 +208,9 @@ func (a *API) importBody(w http.ResponseWriter, r *http.Request) (done Imported,
 	if c, err = events.NewCopyReader(spool); err != nil {
 		return done, false, err
 	}
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil { // a long file takes its time to be stored
+	// A long file takes its time to be stored; a reading deadline would end ctx.
+	rc := http.NewResponseController(w)
+	if err := errors.Join(rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Time{})); err != nil {
 		return done, false, fmt.Errorf("import: %w", err)
 	}
 	head, err := events.Import(ctx, a.reader, ref, c.Next)

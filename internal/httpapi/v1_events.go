@@ -19,7 +19,7 @@ import (
 
 // eventRoutes mounts the routes that give out events. They stream, so they are
 // plain handlers and are described by hand.
-func (a *API) eventRoutes(mux *http.ServeMux, api huma.API) {
+func (a *API) eventRoutes(mux *router, api huma.API) {
 	mux.HandleFunc("GET /v1/sessions/{id}/events", a.events)
 	mux.HandleFunc("GET /v1/sessions/{id}/events/{seq}", a.oneEvent)
 	mux.HandleFunc("GET /v1/sessions/{id}/tool-calls/{call}/output", a.toolOutput)
@@ -44,14 +44,7 @@ func (a *API) eventRoutes(mux *http.ServeMux, api huma.API) {
 	add := func(id, path, summary, doc string, content map[string]*huma.MediaType, params []*huma.Param, statuses ...int) {
 		op := a.operation(id, http.MethodGet, path, "events", summary, doc, statuses...)
 		op.Parameters = params
-		op.Responses = map[string]*huma.Response{"200": {Description: "OK", Content: content}}
-		for _, st := range op.Errors {
-			op.Responses[strconv.Itoa(st)] = &huma.Response{
-				Description: http.StatusText(st),
-				Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: &huma.Schema{Ref: "#/components/schemas/Problem"}}},
-			}
-		}
-		api.OpenAPI().AddOperation(&op)
+		describe(api, op, content)
 	}
 	add("stream-events", "/v1/sessions/{id}/events", "Stream events",
 		"All events behind a cursor, in order and without a gap, and then those to come, as server-sent events (id is the sequence number, data the event) or, with Accept: application/x-ndjson, as JSON lines (an empty line says that the stream is alive). "+
@@ -135,6 +128,10 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 	var head uint64
 	var row events.SessionInfo // at head, where it is known
 	if q.poll > 0 {
+		// The server's limit for reading a request would end the wait with it.
+		if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
+			return fmt.Errorf("lift the time limit of a request: %w", err)
+		}
 		if err := a.checkCursor(ctx, ref, q.after); err != nil {
 			return err
 		}

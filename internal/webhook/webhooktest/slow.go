@@ -18,7 +18,7 @@ import (
 // other addresses of its own, however much there is to be said to it, and has only
 // a few requests at the same time.
 func slow(t *testing.T, s Archive) {
-	const much = 60 // more than all that is sent to one tenant at once
+	const much = 24 // more than all that is sent to one tenant at once
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var mu sync.Mutex // guards now and most
