@@ -2,10 +2,13 @@ package e2e_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -37,8 +40,12 @@ var update = flag.Bool("update", false, "rewrite the transcripts of the replays"
 //	agent    more keys of the agent, a line each
 //	env      in place of base_url, the variable of the provider's SDK
 //	tools    NAME ARGUMENT RESULT: tools that the agent has, "-" for no argument
-//	N        the answer to request N: an event stream
+//	then     what the user says when the first run has ended, a line each
+//	N        the answer to request N: an event stream (of Bedrock in the frames of AWS)
+//	N.gzip   the same, compressed
+//	N.cut    the same, and then the connection breaks
 //	N.json   a whole answer
+//	N.reset  no answer: the connection breaks
 //	N.STATUS an error
 //	want     the transcript
 type replay struct {
@@ -89,7 +96,7 @@ func TestReplays(t *testing.T) {
 	}
 	addr := freeAddress(t)
 	env := []string{"KEY=sk-replay-0123456789"}
-	for _, k := range []string{"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "MISTRAL_API_KEY", "AZURE_API_KEY"} {
+	for _, k := range []string{"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "MISTRAL_API_KEY", "AZURE_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"} {
 		env = append(env, k+"=sk-replay-0123456789")
 	}
 	env = append(env, "OPENAI_BASE_URL="+srv.URL+"/openai-chat-env/v1")
@@ -150,7 +157,7 @@ func (r *replay) agentFile(t *testing.T, url string) []byte {
 		t.Fatalf("%s names no model", r.id())
 	}
 	base := url + "/" + r.id()
-	if fields[0] != "google" && fields[0] != "anthropic" {
+	if !slices.Contains([]string{"google", "anthropic", "amazon-bedrock"}, fields[0]) {
 		base += "/v1"
 	}
 	more := ""
@@ -233,11 +240,20 @@ func (s *replayServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			w.WriteHeader(status)
 		case kind == "json":
 			w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		case kind == "reset":
+			panic(http.ErrAbortHandler)
+		case strings.HasPrefix(id, "bedrock-"):
+			w.Header().Set("Content-Type", "application/vnd.amazon.eventstream")
+			data = awsFrames(data)
 		default:
 			w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 			if strings.HasPrefix(id, "gemini-") {
 				data = bytes.ReplaceAll(data, []byte("\n"), []byte("\r\n"))
 			}
+		}
+		if kind == "gzip" {
+			w.Header().Set("Content-Encoding", "gzip")
+			data = gzipped(data)
 		}
 		// In pieces that respect no border, as a network has them.
 		for len(data) > 0 {
@@ -250,9 +266,48 @@ func (s *replayServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 			}
 			data = data[n:]
 		}
+		if kind == "cut" {
+			panic(http.ErrAbortHandler)
+		}
 		return
 	}
 	http.Error(w, `{"error":{"message":"the recording has no such request"}}`, http.StatusBadRequest)
+}
+
+// gzipped compresses event by event, as a server does that does not want to keep
+// its client waiting.
+func gzipped(data []byte) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	for event := range bytes.SplitAfterSeq(data, []byte("\n\n")) {
+		// Writes to a buffer do not fail.
+		_, _ = z.Write(event)
+		_ = z.Flush()
+	}
+	_ = z.Close()
+	return b.Bytes()
+}
+
+// awsFrames turns events that are written as text (event: or exception:, data:)
+// into messages of https://smithy.io/2.0/aws/amazon-eventstream.html.
+func awsFrames(text []byte) []byte {
+	var out []byte
+	for event := range strings.SplitSeq(strings.TrimSpace(string(text)), "\n\n") {
+		head, payload, _ := strings.Cut(event, "\ndata: ")
+		kind, name, _ := strings.Cut(head, ": ")
+		var headers []byte
+		for _, h := range [][2]string{{":" + kind + "-type", name}, {":content-type", "application/json"}, {":message-type", kind}} {
+			headers = append(append(headers, byte(len(h[0]))), h[0]...)
+			headers = append(headers, 7) // a string
+			headers = append(binary.BigEndian.AppendUint16(headers, uint16(len(h[1]))), h[1]...)
+		}
+		frame := binary.BigEndian.AppendUint32(nil, uint32(12+len(headers)+len(payload)+4))
+		frame = binary.BigEndian.AppendUint32(frame, uint32(len(headers)))
+		frame = binary.BigEndian.AppendUint32(frame, crc32.ChecksumIEEE(frame))
+		frame = append(append(frame, headers...), payload...)
+		out = append(out, binary.BigEndian.AppendUint32(frame, crc32.ChecksumIEEE(frame))...)
+	}
+	return out
 }
 
 // invented are ids that the program makes up, and are another each time.
@@ -264,16 +319,46 @@ func (r *replay) play(t *testing.T, url string, upstream *replayServer) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	session := devSession(t, url)
-	s := openStream(t, ctx, "POST", url+"/api/sessions/"+session+"/agent/"+r.id(), `[{"role":"user","content":"Capital of the UK?"}]`, 0)
-	defer s.close()
+	said := []string{"Capital of the UK?"}
+	for l := range strings.Lines(string(r.parts["then"])) {
+		said = append(said, strings.TrimSpace(l))
+	}
 	var b strings.Builder
+	for i, text := range said {
+		if i > 0 {
+			fmt.Fprintf(&b, "user: %s\n", text)
+		}
+		body, err := json.Marshal([]map[string]string{{"role": "user", "content": text}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := openStream(t, ctx, "POST", url+"/api/sessions/"+session+"/agent/"+r.id(), string(body), 0)
+		transcribe(&b, s)
+		s.close()
+	}
+	upstream.mu.Lock()
+	asked := slices.Clone(upstream.asked[r.id()])
+	upstream.mu.Unlock()
+	for _, a := range asked {
+		head, body, _ := bytes.Cut(a, []byte("\n  {"))
+		var out bytes.Buffer
+		if err := json.Indent(&out, append([]byte("{"), body...), "  ", " "); err != nil {
+			t.Errorf("a request that is not JSON: %v: %s", err, body)
+		}
+		fmt.Fprintf(&b, "%s\n  %s\n", head, out.Bytes())
+	}
+	return invented.ReplaceAllString(b.String(), "call_*")
+}
+
+// transcribe writes down what a user sees of a run.
+func transcribe(b *strings.Builder, s *stream) {
 	var open string
 	say := func(kind, text string) {
 		if open != kind {
 			if open != "" {
 				b.WriteString("\n")
 			}
-			fmt.Fprintf(&b, "%s: ", kind)
+			fmt.Fprintf(b, "%s: ", kind)
 			open = kind
 		}
 		quoted := strconv.Quote(text)
@@ -284,7 +369,7 @@ func (r *replay) play(t *testing.T, url string, upstream *replayServer) string {
 			b.WriteString("\n")
 		}
 		open = ""
-		fmt.Fprintf(&b, kind+": "+format+"\n", args...)
+		fmt.Fprintf(b, kind+": "+format+"\n", args...)
 	}
 	for {
 		l, ok := s.next()
@@ -309,16 +394,4 @@ func (r *replay) play(t *testing.T, url string, upstream *replayServer) string {
 			line("stopped", "%s", ev.Reason)
 		}
 	}
-	upstream.mu.Lock()
-	asked := slices.Clone(upstream.asked[r.id()])
-	upstream.mu.Unlock()
-	for _, a := range asked {
-		head, body, _ := bytes.Cut(a, []byte("\n  {"))
-		var out bytes.Buffer
-		if err := json.Indent(&out, append([]byte("{"), body...), "  ", " "); err != nil {
-			t.Errorf("a request that is not JSON: %v: %s", err, body)
-		}
-		fmt.Fprintf(&b, "%s\n  %s\n", head, out.Bytes())
-	}
-	return invented.ReplaceAllString(b.String(), "call_*")
 }

@@ -94,6 +94,17 @@ func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
 			b = append(model.AppendString(append(b, ','), h), ':')
 			b = model.AppendString(b, msg.ReasoningContent)
 		}
+		memory := m.memory(msg)
+		if len(memory.Details) > 0 {
+			b = append(b, `,"reasoning_details":[`...)
+			for i, detail := range memory.Details {
+				if i > 0 {
+					b = append(b, ',')
+				}
+				b = append(b, detail...)
+			}
+			b = append(b, ']')
+		}
 		if len(msg.ToolCalls) > 0 {
 			b = append(b, `,"tool_calls":[`...)
 			for i := range msg.ToolCalls {
@@ -104,7 +115,11 @@ func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
 				b = model.AppendString(append(b, `{"id":`...), m.callID(c.ID))
 				b = model.AppendString(append(b, `,"type":"function","function":{"name":`...), model.CallName(c.Function.Name))
 				b = model.AppendString(append(b, `,"arguments":`...), arguments(c))
-				b = append(b, `}}`...)
+				b = append(b, '}')
+				if extra := memory.Calls[c.ID]; extra != nil {
+					b = append(append(b, `,"extra_content":`...), extra...)
+				}
+				b = append(b, '}')
 			}
 			b = append(b, ']')
 		}

@@ -3,6 +3,7 @@ package openai
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -41,6 +42,8 @@ type chatDelta struct {
 	ReasoningContent string         `json:"reasoning_content"`
 	Reasoning        string         `json:"reasoning"`
 	ToolCalls        []chatToolCall `json:"tool_calls"`
+	// Details are what chatOpaque says.
+	Details []json.RawMessage `json:"reasoning_details"`
 }
 
 type chatToolCall struct {
@@ -50,6 +53,7 @@ type chatToolCall struct {
 		Name      string   `json:"name"`
 		Arguments flexArgs `json:"arguments"`
 	} `json:"function"`
+	Extra json.RawMessage `json:"extra_content"`
 }
 
 type chatUsage struct {
@@ -150,6 +154,8 @@ type chatDecoder struct {
 	calls    []*chatCall
 	finished bool
 	usage    *chatUsage
+	extras   map[string]json.RawMessage // extra_content by the ids of calls
+	details  []*reasoningDetail
 }
 
 // chatCall is a tool call under way.
@@ -234,6 +240,11 @@ func (d *chatDecoder) choice(c *chatChoice, name string, yield func(model.Chunk)
 	if delta.Refusal != "" {
 		out.Text, out.Refusal = out.Text+delta.Refusal, true
 	}
+	for _, raw := range delta.Details {
+		if err := d.detail(raw); err != nil {
+			return err
+		}
+	}
 	for i := range delta.ToolCalls {
 		out.ToolCalls = d.toolCall(out.ToolCalls, &delta.ToolCalls[i])
 	}
@@ -272,6 +283,12 @@ func (d *chatDecoder) finishReason(reason string) (string, error) {
 // toolCall appends the deltas that a delta on the wire becomes.
 func (d *chatDecoder) toolCall(out []holdfast.ToolCall, w *chatToolCall) []holdfast.ToolCall {
 	c := d.call(w)
+	if len(w.Extra) > 0 && string(w.Extra) != "null" {
+		if d.extras == nil {
+			d.extras = map[string]json.RawMessage{}
+		}
+		d.extras[c.id] = slices.Clone(w.Extra)
+	}
 	args := string(w.Function.Arguments)
 	switch {
 	case c.named:
@@ -338,8 +355,16 @@ func (d *chatDecoder) Finish(yield func(model.Chunk) error) error {
 			return d.m.garbage(errNoName)
 		}
 	}
-	if d.usage == nil || !d.m.trackUsage() {
+	var c model.Chunk
+	var err error
+	if c.Opaque, err = d.opaque(); err != nil {
+		return d.m.garbage(err)
+	}
+	if d.usage != nil && d.m.trackUsage() {
+		c.Usage = d.usage.usage()
+	}
+	if c.Opaque == nil && c.Usage == nil {
 		return nil
 	}
-	return yield(model.Chunk{Usage: d.usage.usage()})
+	return yield(c)
 }
