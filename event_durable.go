@@ -109,6 +109,9 @@ type RunQueuedEvent struct {
 	// Agent is the agent file, AgentInFile the agent to start with, "" for the root.
 	Agent       string `json:"agent"`
 	AgentInFile string `json:"agent_in_file,omitempty"`
+	// Named says that whoever asked named the agent to start with. One that nobody
+	// named gives way to the agent to which the conversation was handed over.
+	Named bool `json:"named,omitempty"`
 	// Mode is "" (after all others), "steer" (the messages enter the active run at
 	// its next step), "interrupt" or "rollback" (next, the active run is canceled).
 	Mode string `json:"mode,omitempty"`

@@ -23,6 +23,7 @@ const (
 	TypeModelFallback         = "model_fallback"
 	TypeAgentSwitching        = "agent_switching"
 	TypeElicitationRequest    = "elicitation_request"
+	TypeHookBlocked           = "hook_blocked"
 	TypeMCPInitStarted        = "mcp_init_started"
 	TypeMCPInitFinished       = "mcp_init_finished"
 	TypeSessionCreated        = "session_created"
@@ -47,6 +48,8 @@ const (
 	TypeToolCallSuspended     = "tool_call_suspended"
 	TypeElicitationAnswered   = "elicitation_answered"
 	TypeModelNotice           = "model_notice"
+	TypeHookStarted           = "hook_started"
+	TypeHookFinished          = "hook_finished"
 	TypeToolState             = "tool_state"
 	TypePayloadPart           = "payload_part"
 	TypeTimerSet              = "timer_set"
@@ -80,6 +83,7 @@ var registry = map[string]func() Event{
 	TypeModelFallback:         func() Event { return new(ModelFallbackEvent) },
 	TypeAgentSwitching:        func() Event { return new(AgentSwitchingEvent) },
 	TypeElicitationRequest:    func() Event { return new(ElicitationRequestEvent) },
+	TypeHookBlocked:           func() Event { return new(HookBlockedEvent) },
 	TypeMCPInitStarted:        func() Event { return new(MCPInitStartedEvent) },
 	TypeMCPInitFinished:       func() Event { return new(MCPInitFinishedEvent) },
 	TypeSessionCreated:        func() Event { return new(SessionCreatedEvent) },
@@ -104,6 +108,8 @@ var registry = map[string]func() Event{
 	TypeToolCallSuspended:     func() Event { return new(ToolCallSuspendedEvent) },
 	TypeElicitationAnswered:   func() Event { return new(ElicitationAnsweredEvent) },
 	TypeModelNotice:           func() Event { return new(ModelNoticeEvent) },
+	TypeHookStarted:           func() Event { return new(HookStartedEvent) },
+	TypeHookFinished:          func() Event { return new(HookFinishedEvent) },
 	TypeToolState:             func() Event { return new(ToolStateEvent) },
 	TypePayloadPart:           func() Event { return new(PayloadPartEvent) },
 	TypeTimerSet:              func() Event { return new(TimerSetEvent) },

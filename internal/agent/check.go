@@ -13,8 +13,20 @@ import (
 // providers are the model providers that need no entry under providers.
 // scripted is ours: it plays the script that provider_opts names.
 var providers = []string{
-	"amazon-bedrock", "anthropic", "azure", "dmr", "google", "minimax", "mistral",
-	"nebius", "ollama", "openai", "requesty", "scripted", "xai",
+	"amazon-bedrock", "anthropic", "atlascloud", "azure", "baseten", "cerebras", "cloudflare-ai-gateway",
+	"cloudflare-workers-ai", "daoxe", "deepseek", "dmr", "fireworks", "google", "groq", "huggingface", "minimax",
+	"mistral", "moonshot", "nebius", "nvidia", "ollama", "openai", "openrouter", "orcarouter", "ovhcloud",
+	"requesty", "scripted", "together", "vercel", "xai",
+}
+
+// refusedProviders are providers of cagent that are not offered, with what to do
+// instead: they want a login of their own, or speak another protocol for each
+// model.
+var refusedProviders = map[string]string{
+	"chatgpt":        "it wants the login of a ChatGPT subscription; use openai with an API key",
+	"github-copilot": "it wants the login of an editor; describe the endpoint under `providers` with base_url and token_key, or use openai",
+	"opencode-go":    "its models speak different protocols; describe the one that you use under `providers` with provider, base_url and token_key",
+	"opencode-zen":   "its models speak different protocols; describe the one that you use under `providers` with provider, base_url and token_key",
 }
 
 // Providers returns the model providers that need no entry under providers,
@@ -51,7 +63,9 @@ func (d *decoder) checkProvider(t *Team, name string) {
 		d.problemAt(path, "a provider's name must not be empty, nor hold a slash, a comma or spaces at its ends")
 	}
 	known := slices.Contains(providers, name)
-	if p.Provider != "" && !slices.Contains(providers, p.Provider) {
+	if instead, no := refusedProviders[p.Provider]; no {
+		d.notOfferedAt(path+".provider", "provider `"+p.Provider+"`", instead)
+	} else if p.Provider != "" && !slices.Contains(providers, p.Provider) {
 		d.problemAt(path+".provider", "unknown provider `%s`%s", p.Provider, didYouMean(p.Provider, providers))
 	}
 	if p.BaseURL == "" && !d.reported(path) && !d.reported(path+".base_url") && !known && (p.Provider == "" || p.Provider == "openai") {
@@ -65,10 +79,16 @@ func (d *decoder) applyProvider(t *Team, m *ModelSettings, path string) {
 	p := t.Providers[m.Provider]
 	if p == nil {
 		// An empty one was already reported as missing.
+		if instead, known := refusedProviders[m.Provider]; known {
+			d.notOfferedAt(path, "models of provider `"+m.Provider+"`", instead)
+			return
+		}
 		if m.Provider != "" && !slices.Contains(providers, m.Provider) {
-			custom := slices.Sorted(maps.Keys(t.Providers))
-			d.problemAt(path, "unknown provider `%s`, which is not described under `providers` (with base_url and token_key) either%s",
-				m.Provider, didYouMean(m.Provider, slices.Concat(providers, custom)))
+			hint := didYouMean(m.Provider, slices.Concat(providers, slices.Sorted(maps.Keys(t.Providers))))
+			if m.Provider == "grok" { // a model of xai, and nearest to groq
+				hint = "; did you mean `xai`?"
+			}
+			d.problemAt(path, "unknown provider `%s`, which is not described under `providers` (with base_url and token_key) either%s", m.Provider, hint)
 		}
 		return
 	}
@@ -210,6 +230,9 @@ func (d *decoder) checkAgent(t *Team, a *Agent, names []string) {
 		if ref := a.Toolsets[i].Model; ref != "" {
 			a.Toolsets[i].Models = d.modelList(t, ref, fmt.Sprintf("%s.toolsets[%d].model", path, i))
 		}
+	}
+	if a.Hooks != nil {
+		d.checkHooks(a.Hooks, path+".hooks")
 	}
 	if so := a.StructuredOutput; so != nil && so.Schema != nil {
 		var schema struct {

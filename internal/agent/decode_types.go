@@ -111,8 +111,11 @@ func (t *Toolset) decodeYAML(d *decoder, n *yaml.Node, path string) {
 			}
 		}
 	}
-	d.mapping(n, reflect.ValueOf(t).Elem(), path)
+	d.mapping(n, reflectElem(t), path)
 }
+
+// reflectElem is what a pointer points to.
+func reflectElem(p any) reflect.Value { return reflect.ValueOf(p).Elem() }
 
 // offeredType reports whether a type of toolset is offered, and why not.
 func (d *decoder) offeredType(n *yaml.Node, path string) bool {

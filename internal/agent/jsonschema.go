@@ -247,7 +247,7 @@ func typeSchema(t reflect.Type, f field) object {
 	if f.enum != nil {
 		out.set("type", "string")
 	}
-	if f.key == "type" {
+	if f.key == "type" && f.enum == nil {
 		out.set("type", "string")
 		out.set("enum", ToolsetTypes())
 	}
@@ -280,7 +280,7 @@ func mcpSchema() object {
 	for _, f := range fieldsOf[reflect.TypeFor[Toolset]()] {
 		if slices.Contains(commonKeys, f.key) || slices.Contains(toolsetTypes["mcp"].keys, f.key) {
 			s := fieldSchema(f)
-			if f.key == "type" {
+			if f.key == "type" && f.enum == nil {
 				s = object{{"const", "mcp"}}
 			}
 			if f.key == "ref" {

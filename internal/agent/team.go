@@ -144,6 +144,8 @@ type Agent struct {
 
 	StructuredOutput *StructuredOutput `json:"structured_output,omitempty" doc:"A JSON schema that the answer must fit."`
 
+	Hooks *Hooks `json:"hooks,omitempty" sandbox:"true" doc:"Commands that are run at certain moments, where the tools run."`
+
 	// Models is what Model resolves to, at least one. With several, each call
 	// picks one.
 	Models []*ModelSettings `json:"-"`

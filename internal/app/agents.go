@@ -198,6 +198,11 @@ func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model,
 	keyName, ok := keyNames[m.Kind]
 	if alias, isAlias := openai.Aliases[m.Kind]; isAlias {
 		keyName, ok = alias.KeyName, true
+		if cfg.BaseURL == "" && strings.Contains(alias.BaseURL, "${") {
+			if cfg.BaseURL, err = a.expandText(tenant, alias.BaseURL); err != nil {
+				return nil, fmt.Errorf("the address of provider %s: %w", m.Kind, err)
+			}
+		}
 	}
 	if !ok {
 		known := append(slices.Collect(maps.Keys(keyNames)), append(openai.AliasNames(), "scripted")...)

@@ -69,7 +69,7 @@ func Internal(typ string) bool {
 		holdfast.TypeToolCallsStarted, holdfast.TypeToolCallDecided, holdfast.TypeToolOutcomeUnknown,
 		holdfast.TypeToolCallSuspended, holdfast.TypeElicitationAnswered, holdfast.TypeModelNotice,
 		holdfast.TypeToolState, holdfast.TypePayloadPart, holdfast.TypeTimerSet, holdfast.TypeTimerFired,
-		holdfast.TypeRunScheduled,
+		holdfast.TypeRunScheduled, holdfast.TypeHookStarted, holdfast.TypeHookFinished,
 		holdfast.TypeAuthorizationAwaited, holdfast.TypeAuthorizationReceived, holdfast.TypeAuthorizationVouched,
 		holdfast.TypeAuthorizationEnded:
 		return true

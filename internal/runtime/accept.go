@@ -187,7 +187,7 @@ func (s *State) acceptRun(c events.Command, b events.RunBody, src source) ([]hol
 	if p, ok := s.Pinned[src.name]; !ok || p.SHA256 != src.sha256 {
 		evs = append(evs, &holdfast.AgentPinnedEvent{Agent: src.name, SHA256: src.sha256, Source: src.text})
 	}
-	queued := &holdfast.RunQueuedEvent{Run: b.Run, Command: c.ID, Agent: src.name, AgentInFile: src.start, Messages: msgs}
+	queued := &holdfast.RunQueuedEvent{Run: b.Run, Command: c.ID, Agent: src.name, AgentInFile: src.start, Named: b.AgentInFile != "", Messages: msgs}
 	active := s.Run != nil || len(s.Queue) > 0
 	switch b.Mode {
 	case "", events.ModeEnqueue:

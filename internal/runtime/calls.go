@@ -2,8 +2,6 @@ package runtime
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,11 +9,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/agent"
-	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/tool"
 )
 
@@ -52,6 +48,7 @@ const (
 	doTransfer         // a sub-agent takes over
 	doHandoff          // another agent takes the conversation
 	doUnknown          // its worker died in it
+	doHook             // hooks of the event in text are run first
 )
 
 // plan is a call with what is to be done and why.
@@ -77,6 +74,9 @@ func (d *drive) toolStep(ctx context.Context) error {
 		return d.stopped(ctx, boxErr)
 	}
 
+	if m := d.callHooks(team, a, box); m != nil {
+		return d.runHooks(m)(ctx)
+	}
 	group, err := d.decided(ctx, team, a, box)
 	if err != nil || group == nil {
 		return err
@@ -97,6 +97,9 @@ func (d *drive) decided(ctx context.Context, team *agent.Team, a *agent.Agent, b
 	var ask bundle
 	for i, c := range t.Calls {
 		plans[i] = d.plan(team, a, box, c)
+		if plans[i].do == doHook {
+			return nil, nil // a command has changed what the last look saw
+		}
 		if plans[i].do == doAsk {
 			if !ask.put(d.confirmation(a, c, "")...) {
 				break // the others in the next step
@@ -178,6 +181,9 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 	if rule == agent.Deny {
 		return answer("The tool call is not permitted (rule %q).", why)
 	}
+	if hooked(a, &p) {
+		return p
+	}
 	switch c.Status {
 	case CallStarted:
 		if c.Effect == string(tool.EffectReadOnly) || c.Effect == string(tool.EffectIdempotent) || c.Policy == "retry" {
@@ -205,20 +211,24 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 		}
 		return p
 	case CallWaiting:
-		if !d.s.ToolsApproved || c.AskedUnknown || rule == agent.Ask {
+		if !d.s.ToolsApproved || c.AskedUnknown || rule == agent.Ask || c.Hooked.asks() {
 			p.do = doWait
 			return p
 		}
 	}
-	if t.own {
+	asked := c.Hooked.asks() && c.Status == CallNew
+	if t.own && !asked {
 		return d.planOwn(a, p, object)
 	}
-	if c.Status == CallApproved || c.Status == CallWaiting || rule == agent.Allow {
+	if c.Status == CallApproved || c.Status == CallWaiting || rule == agent.Allow && !asked {
 		return p
 	}
-	free := t.def.NoApproval || t.def.Effect == tool.EffectReadOnly || d.s.ToolsApproved
-	if !free || rule == agent.Ask {
+	free := t.def.NoApproval || t.def.Effect == tool.EffectReadOnly || d.s.ToolsApproved || c.Hooked.allows()
+	if !free || rule == agent.Ask || asked {
 		p.do = doAsk
+		if p = permitted(a, p); p.do == doRun && t.own {
+			return d.planOwn(a, p, object)
+		}
 	}
 	return p
 }
@@ -406,101 +416,3 @@ func (d *drive) call(ctx context.Context, set *toolset, c tool.Call) (o done) {
 }
 
 var errToolTimeout = errors.New("the tool took too long")
-
-// outcome puts the outcome of a call into the log, and the intent of the next
-// one behind it. An outcome that does not fit the log is an error of the tool: to
-// give up on the session would make the call again, with the same end.
-func (d *drive) outcome(ctx context.Context, a *agent.Agent, c holdfast.ToolCall, t boxed, o done, next holdfast.Event) error {
-	err := d.putOutcome(ctx, a, c, t, o, next)
-	if !errors.Is(err, events.ErrTooLarge) {
-		return err
-	}
-	evs := []holdfast.Event{response(a.Name, c, "The tool was run, but what it answered is too large for the log.", true, nil)}
-	if next != nil {
-		evs = append(evs, next)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.add(ctx, evs...)
-}
-
-func (d *drive) putOutcome(ctx context.Context, a *agent.Agent, c holdfast.ToolCall, t boxed, o done, next holdfast.Event) error {
-	res := o.result
-	var questions *tool.InputRequired
-	if errors.As(o.err, &questions) {
-		bad := badQuestion(questions)
-		if bad == "" {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			return d.suspend(ctx, a, c, questions, next)
-		}
-		res = tool.ErrorResult(bad)
-	} else if o.err != nil {
-		var after []holdfast.Event
-		if next != nil {
-			after = append(after, next)
-		}
-		parked, why, err := d.authorize(ctx, a.Name, t.set.Name(), c.ID, o.err, after...)
-		if parked || err != nil {
-			return err
-		}
-		if why != nil {
-			o.err = why
-		}
-		d.e.log.Info("tool call failed", "session", d.s.Ref.String(), "tool", c.Function.Name, "error", o.err)
-		res = tool.ErrorResult("The tool failed: " + holdfast.PublicMessage(o.err))
-		if errors.Is(o.err, context.DeadlineExceeded) {
-			res = tool.ErrorResult("The tool took too long and was stopped.")
-		}
-	}
-	text := strings.ToValidUTF8(res.Output, "\uFFFD")
-	ev := response(a.Name, c, text, res.IsError, res.Meta)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(text) > maxResponse {
-		if err := d.addWhole(ctx, a.Name, ev, text); err != nil {
-			return err
-		}
-	}
-	if len(ev.Result.Meta) > maxResponse {
-		ev.Result.Meta = json.RawMessage(`{"omitted":"larger than the log keeps"}`)
-	}
-	var evs []holdfast.Event
-	keys := make([]string, 0, len(res.State))
-	for k := range res.State {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		evs = append(evs, &holdfast.ToolStateEvent{Toolset: t.set.Name(), Key: k, Value: res.State[k]})
-	}
-	evs = append(evs, ev)
-	if next != nil {
-		evs = append(evs, next)
-	}
-	return d.add(ctx, evs...)
-}
-
-// addWhole stores an output that is too long for the conversation in parts and
-// cuts the event's own text. The caller holds mu.
-func (d *drive) addWhole(ctx context.Context, agentName string, ev *holdfast.ToolCallResponseEvent, text string) error {
-	sum := sha256.Sum256([]byte(text))
-	ev.SHA256, ev.Size = hex.EncodeToString(sum[:]), len(text)
-	parts := (len(text) + maxPart - 1) / maxPart
-	for i := range parts {
-		piece := text[i*maxPart : min((i+1)*maxPart, len(text))]
-		if err := d.add(ctx, &holdfast.PayloadPartEvent{
-			AgentContext: holdfast.AgentContext{AgentName: agentName},
-			SHA256:       ev.SHA256, Part: i + 1, Parts: parts, Data: []byte(piece),
-		}); err != nil {
-			return err
-		}
-	}
-	cut := maxResponse
-	for cut > 0 && !utf8.RuneStart(text[cut]) {
-		cut--
-	}
-	ev.Response = text[:cut] + fmt.Sprintf("\n[cut here: %d of %d bytes; the log keeps the whole, sha256 %s]", cut, len(text), ev.SHA256)
-	ev.Result.Output = ev.Response
-	return nil
-}

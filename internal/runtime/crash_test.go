@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/agent"
 )
 
 // TestScenariosWithCrashes plays every scenario again and again, with the worker
@@ -28,7 +29,7 @@ func TestScenariosWithCrashes(t *testing.T) {
 		all.Go(func() {
 			t.Run(s.name(), func(t *testing.T) {
 				var want string
-				var frames int
+				var frames, keys int
 				t.Run("clean", func(t *testing.T) {
 					lane := <-lanes
 					t.Cleanup(func() { lanes <- lane })
@@ -36,7 +37,7 @@ func TestScenariosWithCrashes(t *testing.T) {
 					clean.start(-1, false)
 					s.play(clean, ref(s.name()+"-clean"))
 					want = conversation(clean.state(ref(s.name() + "-clean")))
-					frames = int(clean.frames.Load())
+					frames, keys = int(clean.frames.Load()), clean.hookKeys()
 				})
 				var plays sync.WaitGroup
 				for n := 1; n <= frames; n += crashEvery {
@@ -45,7 +46,7 @@ func TestScenariosWithCrashes(t *testing.T) {
 							lane := <-lanes
 							t.Run(fmt.Sprintf("frame %d before=%v", n, before), func(t *testing.T) {
 								t.Cleanup(func() { lanes <- lane }) // after the workers have ended
-								crash(t, lane, s, n, before, want)
+								crash(t, lane, s, n, before, want, keys)
 							})
 						})
 					}
@@ -57,7 +58,7 @@ func TestScenariosWithCrashes(t *testing.T) {
 	all.Wait()
 }
 
-func crash(t *testing.T, lane *world, s *scenario, n int, before bool, want string) {
+func crash(t *testing.T, lane *world, s *scenario, n int, before bool, want string, keys int) {
 	name := fmt.Sprintf("%s-%d-%v", s.name(), n, before)
 	w := lane.again(t, s.parts["agent.yaml"])
 	dead, _ := w.start(n, before)
@@ -89,6 +90,9 @@ func crash(t *testing.T, lane *world, s *scenario, n int, before bool, want stri
 	}
 	checkLog(t, evs)
 	verify(t, ref(name), evs)
+	if got := w.hookKeys(); got != keys {
+		t.Errorf("hooks were run under %d keys, without a crash under %d", got, keys)
+	}
 	w.agents.tools.mu.Lock()
 	defer w.agents.tools.mu.Unlock()
 	repeats := int(w.repeats.Load())
@@ -106,4 +110,25 @@ func crash(t *testing.T, lane *world, s *scenario, n int, before bool, want stri
 			t.Logf("%d/%d %s %s %s", e.Seq, e.Epoch, e.Type, e.Agent, e.Payload)
 		}
 	}
+}
+
+// hookKeys is the number of hooks that were run, those that were run again not
+// counted. Those of on_user_input are not either: a crash may bring a question.
+func (w *world) hookKeys() int {
+	w.agents.tools.mu.Lock()
+	defer w.agents.tools.mu.Unlock()
+	keys := map[string]string{}
+	for _, in := range w.agents.tools.hooked {
+		key := in.IdempotencyKey
+		if in.HookEventName == agent.HookOnUserInput {
+			continue
+		}
+		in.IdempotencyKey, in.Attempt = "", 0
+		what := fmt.Sprintf("%+v", in)
+		if was, ok := keys[key]; ok && was != what {
+			w.t.Errorf("the key %s stands for %s and for %s", key, was, what)
+		}
+		keys[key] = what
+	}
+	return len(keys)
 }

@@ -174,6 +174,11 @@ func (d *drive) next() (next step, waiting string) {
 		return d.startRun, ""
 	case s.Run.Stopped != "":
 		return d.finishRun, ""
+	}
+	if m := d.due(); m != nil {
+		return d.runHooks(m), ""
+	}
+	switch {
 	case s.Run.Canceled:
 		return d.cancelRun, ""
 	case s.Run.Declined != "":
@@ -448,7 +453,8 @@ func (d *drive) working(ctx context.Context, fn func(ctx context.Context)) {
 func (d *drive) startRun(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	q := d.s.Queue[0]
+	q := *d.s.Queue[0]
+	q.AgentInFile = d.startsWith(&q)
 	evs := []holdfast.Event{&holdfast.RunStartedEvent{Run: q.Run, Agent: q.Agent, AgentInFile: q.AgentInFile}}
 	for _, m := range q.Messages {
 		evs = append(evs, &holdfast.UserMessageEvent{Message: m.Content, Parts: m.Parts})
@@ -456,9 +462,27 @@ func (d *drive) startRun(ctx context.Context) error {
 	evs = append(evs, &holdfast.StreamStartedEvent{AgentContext: holdfast.AgentContext{AgentName: q.AgentInFile}})
 	err := d.add(ctx, evs...)
 	if errors.Is(err, events.ErrTooLarge) { // accepted by a program that did not look
-		return d.refuseRun(ctx, q, errTooMany(q.Messages))
+		return d.refuseRun(ctx, &q, errTooMany(q.Messages))
 	}
 	return err
+}
+
+// startsWith is the agent that a queued run starts with: the one that was named, else
+// the one to which the conversation was handed over, if the file still has it. The
+// caller holds mu.
+func (d *drive) startsWith(q *Queued) string {
+	if q.Named || d.s.HandedTo == "" || d.s.HandedIn != q.Agent {
+		return q.AgentInFile
+	}
+	p, ok := d.s.fileOf(&Run{Agent: q.Agent, File: q.File})
+	if !ok {
+		return q.AgentInFile
+	}
+	team, err := d.e.team(q.Agent, p)
+	if err != nil || team.Agent(d.s.HandedTo) == nil {
+		return q.AgentInFile
+	}
+	return d.s.HandedTo
 }
 
 // openStream is needed only where a log ends between run_started and
@@ -481,6 +505,11 @@ func (d *drive) steer(ctx context.Context) error {
 // call that started it.
 func (d *drive) stopThread(reason string) step {
 	return func(ctx context.Context) error {
+		if reason == "stop" {
+			if m := d.stops(); m != nil {
+				return d.runHooks(m)(ctx)
+			}
+		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		t := d.s.top()

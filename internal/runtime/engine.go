@@ -195,7 +195,7 @@ func (e *Engine) resolve(ctx context.Context, s *State, b events.RunBody) source
 
 // StateFormat names the form of snapshots, JSON of a [State] that is packed by
 // [events.Pack]; one of another form is ignored.
-const StateFormat = "runtime.State/4 packed"
+const StateFormat = "runtime.State/5 packed"
 
 // LoadState folds a session up to the end of its log, or up to seq through if
 // that is not 0. It starts from a snapshot where there is one.

@@ -47,6 +47,9 @@ func (d *drive) systemPrompt(team *agent.Team, a *agent.Agent, box *toolbox) str
 	for _, text := range box.instructions() {
 		part(text)
 	}
+	for _, text := range d.s.top().Hooks.contexts() {
+		part(strings.TrimSpace(text))
+	}
 	return b.String()
 }
 

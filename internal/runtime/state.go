@@ -41,6 +41,9 @@ type State struct {
 	LastRun string
 	// LastAgent and LastAgentInFile are those of the run that started last.
 	LastAgent, LastAgentInFile string
+	// HandedIn and HandedTo are the file and the agent in it to which the session's
+	// own conversation was handed over, "" if it was not.
+	HandedIn, HandedTo string `json:",omitempty"`
 
 	// Pinned is the newest version of every agent file that was used, by name.
 	Pinned map[string]Pinned
@@ -90,7 +93,9 @@ type Queued struct {
 	Run         string
 	Agent       string
 	AgentInFile string
-	Messages    []holdfast.Message
+	// Named says that the user named AgentInFile.
+	Named    bool `json:",omitempty"`
+	Messages []holdfast.Message
 	// File is the SHA-256 of its agent file.
 	File string
 }
@@ -116,8 +121,14 @@ type Run struct {
 	Before Summary
 	// BeforeWindow is how full the context was then.
 	BeforeWindow Window
-	Canceled     bool
-	Rollback     bool
+	// BeforeIn and BeforeTo are HandedIn and HandedTo of that time.
+	BeforeIn, BeforeTo string `json:",omitempty"`
+	// Hook is the hooks that are run, nil if none are.
+	Hook *OpenHook `json:",omitempty"`
+	// Hooked counts the moments whose hooks were run.
+	Hooked   int `json:",omitempty"`
+	Canceled bool
+	Rollback bool
 	// Stopped is the reason of the outermost stream_stopped, "" before.
 	Stopped string
 	// Failed is set by an error: the innermost stream is to be closed.
@@ -131,6 +142,8 @@ type Run struct {
 	Threads []*Thread
 	// Steer holds messages that enter at the next step.
 	Steer []holdfast.Message
+	// Prompts counts the messages of the user that came before the first stream.
+	Prompts int `json:",omitempty"`
 	// Auth holds the authorizations that somebody in the run waits for, oldest first.
 	Auth []*Authorization `json:",omitempty"`
 	// Unanswered are the servers whose last authorization expired without an answer.
@@ -173,6 +186,8 @@ type Thread struct {
 	// Unauthorized is why an authorization failed that the agent or one of its calls
 	// waited for, until the agent has been told.
 	Unauthorized string `json:",omitempty"`
+	// Hooks is what the hooks of the agent have said.
+	Hooks HookState `json:",omitzero"`
 	// Calls are the tool calls of the last answer that have no response yet, in
 	// the model's order.
 	Calls []*Call
@@ -225,6 +240,10 @@ type Call struct {
 	// back with the answers.
 	Inputs       []*Input        `json:",omitempty"`
 	Continuation json.RawMessage `json:",omitempty"`
+	// Hooked is what hooks of pre_tool_use said about the call, Permitted those of
+	// permission_request; nil before.
+	Hooked    *Verdict `json:",omitempty"`
+	Permitted *Verdict `json:",omitempty"`
 }
 
 // NewState returns the state of a session before its first event.
@@ -399,7 +418,7 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 			s.Run.Steer = append(s.Run.Steer, ev.Messages...)
 			return
 		}
-		q := &Queued{Run: ev.Run, Agent: ev.Agent, AgentInFile: ev.AgentInFile, Messages: ev.Messages, File: s.Pinned[ev.Agent].SHA256}
+		q := &Queued{Run: ev.Run, Agent: ev.Agent, AgentInFile: ev.AgentInFile, Named: ev.Named, Messages: ev.Messages, File: s.Pinned[ev.Agent].SHA256}
 		if ev.Mode == events.ModeInterrupt || ev.Mode == events.ModeRollback {
 			s.Queue = append([]*Queued{q}, s.Queue...)
 		} else {
@@ -411,6 +430,10 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 		s.Run = &Run{
 			ID: ev.Run, Agent: ev.Agent, AgentInFile: ev.AgentInFile, StartSeq: e.Seq, Started: e.Time,
 			Base: len(s.Conversation), Before: s.summary(nil), BeforeWindow: s.Window, Decided: map[string]string{}, File: file,
+			BeforeIn: s.HandedIn, BeforeTo: s.HandedTo,
+		}
+		if s.HandedIn != ev.Agent || s.HandedTo != ev.AgentInFile { // the user has named another
+			s.HandedIn, s.HandedTo = "", ""
 		}
 		s.LastAgent, s.LastAgentInFile = ev.Agent, ev.AgentInFile
 	case *holdfast.RunCanceledEvent:
@@ -430,6 +453,7 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 			if s.Run.Rollback {
 				s.Conversation = s.Conversation[:s.Run.Base:s.Run.Base]
 				s.Summary, s.Summarized, s.Window = s.Run.Before.Text, s.Run.Before.Messages, s.Run.BeforeWindow
+				s.HandedIn, s.HandedTo = s.Run.BeforeIn, s.Run.BeforeTo
 			}
 			s.LastRun, s.Run = ev.Run, nil
 		}
@@ -439,6 +463,9 @@ func (s *State) applyRun(e *events.Envelope, ev holdfast.Event) {
 		s.Conversation = append(s.Conversation, m)
 		if t := s.top(); t != nil {
 			t.Repeats = Repeats{}
+			t.Hooks.prompted()
+		} else if s.Run != nil {
+			s.Run.Prompts++
 		}
 		if s.Run != nil && len(s.Run.Steer) > 0 {
 			s.Run.Steer = s.Run.Steer[1:]
@@ -468,6 +495,9 @@ func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
 	t := s.top()
 	if start, ok := ev.(*holdfast.StreamStartedEvent); ok {
 		th := &Thread{Agent: start.AgentName}
+		if t == nil {
+			th.Hooks.Prompts = s.Run.Prompts
+		}
 		if t != nil {
 			th.Task = t.transfer()
 			th.Messages = []holdfast.Message{taskMessage(th.Task, e.Time)}
@@ -488,17 +518,24 @@ func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
 		}
 		s.Run.Threads = s.Run.Threads[:len(s.Run.Threads)-1]
 		s.Run.Failed = false
+	case *holdfast.HookStartedEvent, *holdfast.HookFinishedEvent:
+		s.applyHook(e, ev)
 	case *holdfast.ErrorEvent:
 		s.Run.Failed, t.Unauthorized = true, ""
+		t.Hooks.Error = ev.Error
 		if w := s.window(t); w.Overflow {
 			w.Overflow, w.Tried = false, false // a summary that failed in this run may come in the next
 		}
 	case *holdfast.AgentSwitchingEvent:
 		if ev.Switching {
 			t.Agent = ev.ToAgent
+			if t.Task == nil {
+				s.HandedIn, s.HandedTo = s.Run.Agent, ev.ToAgent
+			}
 		}
 	case *holdfast.ModelCallStartedEvent:
 		t.Open = &OpenCall{ID: ev.Call, Model: ev.Model, FromSeq: e.Seq + 1, Epoch: e.Epoch}
+		t.Hooks.Ran = nil
 		t.Iterations++
 	case *holdfast.AgentChoiceEvent:
 		if t.Open != nil {
@@ -550,6 +587,7 @@ func (s *State) finishCall(t *Thread, ev *holdfast.ModelCallFinishedEvent, at ti
 	*msgs = append(*msgs, m)
 	t.Open, t.Attempts, t.Fallback, t.Calls = nil, 0, 0, nil
 	t.Refused = ev.Refused
+	t.Hooks.Turn, t.Hooks.TurnContext, t.Hooks.Asked = false, "", ""
 	w := s.window(t)
 	w.Tried, w.Overflow = false, false
 	for _, c := range m.ToolCalls {
@@ -592,6 +630,9 @@ func (s *State) applyCall(e *events.Envelope, t *Thread, ev holdfast.Event) {
 			if c.ID == ev.ToolCallID {
 				t.Calls = append(t.Calls[:i:i], t.Calls[i+1:]...)
 				msgs := s.messages(t)
+				if c.Status == CallStarted {
+					t.Hooks.Ran = append(t.Hooks.Ran, RanCall{ToolCall: c.ToolCall, Message: len(*msgs)})
+				}
 				*msgs = append(*msgs, holdfast.Message{
 					Role: holdfast.RoleTool, Content: ev.Response, ToolCallID: c.ID,
 					IsError: ev.Result.IsError, CreatedAt: e.Time,
@@ -623,6 +664,7 @@ func (s *State) decide(ev *holdfast.ToolCallDecidedEvent) {
 		}
 		if ev.Arguments != "" {
 			c.Function.Arguments = ev.Arguments
+			c.Hooked, c.Permitted = nil, nil // hooks have seen others
 		}
 		return
 	}

@@ -43,6 +43,10 @@ func (d *drive) modelStep(ctx context.Context) error {
 		return d.fail(ctx, a.Name, holdfast.Errorf(holdfast.CodeModelFailed, "the model call broke off %d times in a row", broken))
 	}
 
+	if m := d.turnStarts(a); m != nil {
+		return d.runHooks(m)(ctx)
+	}
+
 	var box *toolbox
 	var boxErr error
 	d.working(ctx, func(wctx context.Context) { box, boxErr = d.box(wctx, team, a) })

@@ -331,6 +331,19 @@ type testAgents struct {
 	trap func(what string)
 }
 
+// RunHook runs the command of a hook.
+func (a *testAgents) RunHook(ctx context.Context, _ holdfast.SessionRef, _ *agent.Agent, h *agent.Hook, in runtime.HookInput) (tool.HookOutput, error) {
+	a.at("hook " + in.HookEventName)
+	raw, err := json.Marshal(in)
+	if err != nil {
+		return tool.HookOutput{}, err
+	}
+	a.tools.mu.Lock()
+	a.tools.hooked = append(a.tools.hooked, in)
+	a.tools.mu.Unlock()
+	return builtin.RunHook(ctx, builtin.ShellOptions{}, builtin.HookCommand{Line: h.Command, Input: raw, Timeout: time.Minute})
+}
+
 func (a *testAgents) at(what string) {
 	if a.trap != nil {
 		a.trap(what)
@@ -433,6 +446,8 @@ type effects struct {
 	mu   sync.Mutex
 	runs map[string]int // name and arguments
 	keys map[string]string
+	// hooked is what hooks were told, in the order in which they were run.
+	hooked []runtime.HookInput
 	// reached receives when the tool gate is called; it returns when open does.
 	reached, open chan struct{}
 	// locked, if not nil, is the error of put_holding.

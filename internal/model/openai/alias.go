@@ -4,7 +4,8 @@ import "sort"
 
 // Alias is a provider that is reached through this package.
 type Alias struct {
-	// BaseURL is used where the agent file gives none; "" means that it must.
+	// BaseURL is used where the agent file gives none; "" means that it must. ${NAME}
+	// in it stands for a secret, which is put in before it comes to this package.
 	BaseURL string
 	// KeyName is the secret that holds the key where the agent file names none by
 	// token_key; "" is a server that needs no key (one that is given is sent).
@@ -71,6 +72,74 @@ var Aliases = map[string]Alias{
 	"minimax": {
 		BaseURL: "https://api.minimax.io/v1", KeyName: "MINIMAX_API_KEY",
 		Source: "https://platform.minimax.io/docs/api-reference/text-openai-api",
+	},
+	"atlascloud": {
+		BaseURL: "https://api.atlascloud.ai/v1", KeyName: "ATLASCLOUD_API_KEY",
+		Source: "the original's table of aliases",
+	},
+	"baseten": {
+		BaseURL: "https://inference.baseten.co/v1", KeyName: "BASETEN_API_KEY",
+		Source: "https://docs.baseten.co/development/model-apis/overview",
+	},
+	"cerebras": {
+		BaseURL: "https://api.cerebras.ai/v1", KeyName: "CEREBRAS_API_KEY",
+		Source: "https://inference-docs.cerebras.ai/resources/openai",
+	},
+	"cloudflare-ai-gateway": {
+		BaseURL: "https://gateway.ai.cloudflare.com/v1/${CLOUDFLARE_ACCOUNT_ID}/${CLOUDFLARE_GATEWAY_ID}/compat", KeyName: "CLOUDFLARE_API_TOKEN",
+		Source: "https://developers.cloudflare.com/ai-gateway/usage/chat-completion/: the path names account and gateway",
+	},
+	"cloudflare-workers-ai": {
+		BaseURL: "https://api.cloudflare.com/client/v4/accounts/${CLOUDFLARE_ACCOUNT_ID}/ai/v1", KeyName: "CLOUDFLARE_API_TOKEN",
+		Source: "https://developers.cloudflare.com/workers-ai/configuration/open-ai-compatibility/: the path names the account",
+	},
+	"daoxe": {
+		BaseURL: "https://api.daoxe.com/v1", KeyName: "DAOXE_API_KEY",
+		Source: "the original's page of the provider",
+	},
+	"deepseek": {
+		BaseURL: "https://api.deepseek.com/v1", KeyName: "DEEPSEEK_API_KEY",
+		Source: "https://api-docs.deepseek.com/: max_tokens, stream_options",
+	},
+	"fireworks": {
+		BaseURL: "https://api.fireworks.ai/inference/v1", KeyName: "FIREWORKS_API_KEY",
+		Source: "https://docs.fireworks.ai/tools-sdks/openai-compatibility",
+	},
+	"groq": {
+		BaseURL: "https://api.groq.com/openai/v1", KeyName: "GROQ_API_KEY",
+		Source: "https://console.groq.com/docs/openai",
+	},
+	"huggingface": {
+		BaseURL: "https://router.huggingface.co/v1", KeyName: "HF_TOKEN",
+		Source: "https://huggingface.co/docs/inference-providers",
+	},
+	"moonshot": {
+		BaseURL: "https://api.moonshot.ai/v1", KeyName: "MOONSHOT_API_KEY",
+		Source: "https://platform.moonshot.ai/docs/api/chat",
+	},
+	"nvidia": {
+		BaseURL: "https://integrate.api.nvidia.com/v1", KeyName: "NVIDIA_API_KEY",
+		Source: "https://docs.api.nvidia.com/nim/reference/llm-apis",
+	},
+	"openrouter": {
+		BaseURL: "https://openrouter.ai/api/v1", KeyName: "OPENROUTER_API_KEY",
+		Source: "https://openrouter.ai/docs/api-reference/overview",
+	},
+	"orcarouter": {
+		BaseURL: "https://api.orcarouter.ai/v1", KeyName: "ORCAROUTER_API_KEY",
+		Source: "the original's page of the provider",
+	},
+	"ovhcloud": {
+		BaseURL: "https://oai.endpoints.kepler.ai.cloud.ovh.net/v1", KeyName: "OVH_AI_ENDPOINTS_ACCESS_TOKEN",
+		Source: "https://help.ovhcloud.com/csm/en-public-cloud-ai-endpoints-getting-started",
+	},
+	"together": {
+		BaseURL: "https://api.together.xyz/v1", KeyName: "TOGETHER_API_KEY",
+		Source: "https://docs.together.ai/docs/openai-api-compatibility",
+	},
+	"vercel": {
+		BaseURL: "https://ai-gateway.vercel.sh/v1", KeyName: "AI_GATEWAY_API_KEY",
+		Source: "https://vercel.com/docs/ai-gateway/openai-compat",
 	},
 	"ollama": {
 		BaseURL: "http://localhost:11434/v1",
