@@ -32,9 +32,9 @@ models:
                 arguments: { message: "How many?", schema: { type: object, properties: { n: { type: integer } }, required: [n] } }
 `
 
-func TestAnswerInput(t *testing.T) {
-	c, ctx := newClient(t), t.Context()
-	if _, err := c.PutAgentFile(ctx, "asking", []byte(askingAgent)); err != nil {
+func putAskingAgent(t *testing.T, c *client.Client) {
+	t.Helper()
+	if _, err := c.PutAgentFile(t.Context(), "asking", []byte(askingAgent)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // other tests count the agents
@@ -42,6 +42,26 @@ func TestAnswerInput(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestRunIsAsked: Run asks nobody, and does not wait for an answer that nobody
+// gives.
+func TestRunIsAsked(t *testing.T) {
+	c := newClient(t)
+	putAskingAgent(t, c)
+	r, err := client.NewRemoteRuntime(c, client.WithRemoteAgentFilename("asking"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, err := r.Run(t.Context(), holdfast.NewSession("go"))
+	if holdfast.CodeOf(err) != holdfast.CodeForbidden || !strings.Contains(err.Error(), "How many?") || len(messages) < 2 {
+		t.Errorf("%v, %d messages", err, len(messages))
+	}
+}
+
+func TestAnswerInput(t *testing.T) {
+	c, ctx := newClient(t), t.Context()
+	putAskingAgent(t, c)
 	doc, err := c.CreateSession(ctx, client.NewSession{Agent: "asking"})
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -100,6 +101,9 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 	for _, o := range opts {
 		o(c)
 	}
+	if c.timeout <= 0 || c.idle <= 0 {
+		return nil, errors.New("WithTimeout and WithIdleTimeout want more than 0")
+	}
 	if c.http == nil || c.http.Timeout != 0 {
 		return nil, errors.New("the HTTP client must be set and must have no Timeout: it would cut streams; use WithTimeout")
 	}
@@ -188,6 +192,11 @@ func path(segments ...string) string {
 
 // request makes a request to the server.
 func (c *Client) request(ctx context.Context, method, path string, query url.Values, body []byte) (*http.Request, error) {
+	for segment := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+		if segment == "" || segment == "." || segment == ".." { // it would lead to another route
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "%q is no id and no name", segment)
+		}
+	}
 	target := c.base.String() + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
@@ -291,17 +300,26 @@ func (c *Client) once(ctx context.Context, method, path string, query url.Values
 // plainText is an answer that is taken as it is.
 type plainText string
 
-// lostError is a connection that broke.
+// lostError is a connection that broke, or was not made. Its code is
+// CodeUnavailable: whether the request had its effect is not known, and the same
+// one may work later.
 type lostError struct{ err error }
 
 func (e *lostError) Error() string { return e.err.Error() }
-func (e *lostError) Unwrap() error { return e.err }
 
-// temporary reports whether the same request may succeed later.
+// Unwrap returns why it broke, and what has the code.
+func (e *lostError) Unwrap() []error {
+	return []error{e.err, holdfast.Errorf(holdfast.CodeUnavailable, "the connection to the server was lost")}
+}
+
+// temporary reports whether the same request may succeed later. That the caller's
+// context has ended is for the caller to see: the time-out of a dial is one of
+// context too, and passes.
 func temporary(err error) bool {
 	var lost *lostError
 	if errors.As(err, &lost) {
-		return !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+		var certificate *tls.CertificateVerificationError
+		return !errors.As(err, &certificate)
 	}
 	var e *Error
 	if !errors.As(err, &e) {

@@ -34,6 +34,8 @@ func TestNewRefuses(t *testing.T) {
 		"ftp":          func() (*Client, error) { return New("ftp://x") },
 		"control":      func() (*Client, error) { return New("http://a\x7f") },
 		"with timeout": func() (*Client, error) { return New("http://x", WithHTTPClient(&http.Client{Timeout: time.Second})) },
+		"no time":      func() (*Client, error) { return New("http://x", WithTimeout(0)) },
+		"no silence":   func() (*Client, error) { return New("http://x", WithIdleTimeout(-1)) },
 		"nil client":   func() (*Client, error) { return New("http://x", WithHTTPClient(nil)) },
 	} {
 		if c, err := f(); err == nil {

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	holdfast "github.com/holdfast-run/holdfast"
 )
 
 // pipes is a listener whose connections do not leave a synctest bubble.
@@ -296,6 +299,43 @@ func TestContextEnds(t *testing.T) {
 			err := call(ctx, func() { cancel(errEnough) })
 			if took := time.Since(began); !errors.Is(err, errEnough) && !errors.Is(err, context.Canceled) || took > time.Second {
 				t.Errorf("%s: %v after %s", name, err, took)
+			}
+		}
+	})
+}
+
+// A dial that times out is no end of the caller's context: a stream goes on. A
+// certificate that nobody trusts stays as it is.
+func TestFailedConnections(t *testing.T) {
+	for err, want := range map[error]bool{
+		&net.OpError{Op: "dial", Err: dialTimeout{}}:             true,
+		io.ErrUnexpectedEOF:                                      true,
+		&tls.CertificateVerificationError{Err: errors.New("no")}: false,
+	} {
+		lost := &lostError{err}
+		if temporary(lost) != want || holdfast.CodeOf(lost) != holdfast.CodeUnavailable || !errors.Is(lost, err) {
+			t.Errorf("%v: temporary %v, code %s", err, temporary(lost), holdfast.CodeOf(lost))
+		}
+	}
+}
+
+// dialTimeout is what package net says of a dial that timed out.
+type dialTimeout struct{}
+
+func (dialTimeout) Error() string        { return "i/o timeout" }
+func (dialTimeout) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// An id that is none asks the server nothing: the request would be another one.
+func TestIDsAreSegments(t *testing.T) {
+	inBubble(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s %s", r.Method, r.URL) }), func(t *testing.T, c *Client) {
+		for _, id := range []string{"", ".", ".."} {
+			err := c.DeleteSession(t.Context(), id)
+			_, gerr := c.GetSession(t.Context(), id)
+			for _, serr := range c.Events(t.Context(), id, 0) {
+				gerr = errors.Join(gerr, serr)
+			}
+			if holdfast.CodeOf(err) != holdfast.CodeInvalid || holdfast.CodeOf(gerr) != holdfast.CodeInvalid {
+				t.Errorf("%q: %v, %v", id, err, gerr)
 			}
 		}
 	})

@@ -332,6 +332,11 @@ func (r *RemoteRuntime) Run(ctx context.Context, s *holdfast.Session) ([]holdfas
 		case *holdfast.MaxIterationsReachedEvent:
 			failed = holdfast.Errorf(holdfast.CodeMaxTurns, "the run reached its limit of %d model calls", ev.MaxIterations)
 			r.Resume(ctx, ResumeTypeReject)
+		case *holdfast.ElicitationRequestEvent:
+			failed = holdfast.Errorf(holdfast.CodeForbidden, "there is a question and nobody can be asked: %s", ev.Message)
+			if _, err := r.client.AnswerInput(ctx, r.SessionID(), ev.ID, InputAnswer{Action: InputCancel}); err != nil && holdfast.CodeOf(err) != holdfast.CodeConflict {
+				r.report(ctx, err)
+			}
 		case *holdfast.AuthorizationRequiredEvent:
 			if ev.Confirmation == "pending" {
 				failed = holdfast.Errorf(holdfast.CodeForbidden, "%s wants the user's authorization and nobody can be asked", ev.ServerURL)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"net/url"
@@ -166,6 +167,10 @@ func (c *Client) sessions(ctx context.Context, query url.Values) iter.Seq2[Sessi
 				return
 			}
 			for _, s := range p.Sessions {
+				if s.ID == "" {
+					yield(Session{}, errors.New("GET /v1/sessions: the answer has a session without an id"))
+					return
+				}
 				if !yield(s, nil) {
 					return
 				}

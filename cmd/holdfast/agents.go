@@ -58,7 +58,7 @@ func agentList() *cobra.Command {
 func agentShow() *cobra.Command {
 	var t target
 	var asJSON bool
-	c := &cobra.Command{Use: "show NAME", Short: "Print an agent file of the server; NAME@3 is its third version", Args: exactArgs(1)}
+	c := &cobra.Command{Use: "show NAME", Short: "Print an agent file of the server; NAME@3 is its third version", Args: exactArgs(1), ValidArgsFunction: t.oneAgent}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -88,7 +88,7 @@ func agentPut() *cobra.Command {
 	var asJSON bool
 	var name string
 	c := &cobra.Command{
-		Use: "put FILE", Short: "Store an agent file on the server, as a new version", Args: exactArgs(1),
+		Use: "put FILE", Short: "Store an agent file on the server, as a new version", Args: exactArgs(1), ValidArgsFunction: yamlFiles,
 		Long: "Store an agent file on the server. Sessions that have begun keep the version that\nthey began with.",
 	}
 	t.flags(c)
@@ -125,7 +125,7 @@ func agentPut() *cobra.Command {
 func agentRemove() *cobra.Command {
 	var t target
 	var asJSON bool
-	c := &cobra.Command{Use: "rm NAME", Short: "Delete an agent file of the server", Args: exactArgs(1)}
+	c := &cobra.Command{Use: "rm NAME", Short: "Delete an agent file of the server", Args: exactArgs(1), ValidArgsFunction: t.oneAgent}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -148,7 +148,7 @@ func agentRemove() *cobra.Command {
 func agentCheck() *cobra.Command {
 	var hosted, asJSON bool
 	c := &cobra.Command{
-		Use: "check FILE…", Short: "Check agent files and say what is wrong, with line and column", Args: cobra.MinimumNArgs(1),
+		Use: "check FILE…", Short: "Check agent files and say what is wrong, with line and column", Args: rangeArgs(1, 10_000), ValidArgsFunction: yamlFiles,
 	}
 	c.Flags().BoolVar(&hosted, "hosted", false, "as a hosted deployment without a sandbox would")
 	jsonFlag(c, &asJSON)
@@ -206,7 +206,7 @@ func agentPush() *cobra.Command {
 	var t target
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "push NAME REFERENCE", Short: "Put an agent file of the server into an OCI registry", Args: exactArgs(2),
+		Use: "push NAME REFERENCE", Short: "Put an agent file of the server into an OCI registry", Args: exactArgs(2), ValidArgsFunction: t.oneAgent,
 		Long: "Put an agent file of the server into an OCI registry under a reference such as\nregistry.example.com/team/agent:v1 and print its digest. It is the server that\nspeaks to the registry, with its credentials.",
 	}
 	t.flags(c)
@@ -257,6 +257,24 @@ func agentPull() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// oneAgent completes the name of an agent file of the server.
+func (t *target) oneAgent(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return t.agentNames(c), cobra.ShellCompDirectiveNoFileComp
+}
+
+// oneAgentFlag is oneAgent for a flag.
+func (t *target) oneAgentFlag(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return t.agentNames(c), cobra.ShellCompDirectiveNoFileComp
+}
+
+// yamlFiles completes names of files.
+func yamlFiles(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return []string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt
 }
 
 // agentNames completes names of agent files of the server.

@@ -41,8 +41,10 @@ run. /help lists the commands and keys.`,
 	}
 	t.flags(c)
 	c.Flags().StringVar(&id, "session", "", "go on with this session, or @last")
+	_ = c.RegisterFlagCompletionFunc("session", t.sessionIDs)
 	c.Flags().StringVar(&agentName, "agent", "", "agent of the file to start with (default: its root)")
 	c.Flags().StringVar(&data, "data", "", "run in this process and keep sessions in this folder")
+	_ = c.MarkFlagDirname("data")
 	c.Flags().BoolVar(&yes, "yes", false, "approve every tool call")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		in, isFile := c.InOrStdin().(*os.File)
@@ -131,11 +133,18 @@ func embedded(ctx context.Context, program, agent, data string, use func(name, a
 	}
 	addr := ""
 	small()
-	return app.Run(context.WithoutCancel(ctx), cfg, app.Roles{API: true, Worker: true, Recorder: true}, app.Options{
+	err = app.Run(context.WithoutCancel(ctx), cfg, app.Roles{API: true, Worker: true, Recorder: true}, app.Options{
 		Name: program, Version: version, Logger: tel.Logger(), DrainGrace: time.Second,
 		Ready: func(a string) { addr = a },
 		Use:   func(context.Context, *app.Program) error { return use(agent, addr) },
 	})
+	if e := (*exitError)(nil); err != nil && !errors.As(err, &e) {
+		if answer := (*client.Error)(nil); errors.As(err, &answer) {
+			err = errors.New(answer.Message)
+		}
+		return &exitError{exitFailed, err} // there is no server here that one could be told to look at
+	}
+	return err
 }
 
 // onTerminal runs the chat on a terminal and leaves that as it was.
@@ -143,14 +152,33 @@ func (ch *chat) onTerminal(ctx context.Context, in *os.File) error {
 	if err := ch.open(ctx); err != nil {
 		return err
 	}
-	before, err := term.MakeRaw(int(in.Fd()))
-	if err != nil {
-		return fmt.Errorf("set up the terminal: %w", err)
+	var before *term.State
+	raw := func() (err error) {
+		if before, err = term.MakeRaw(int(in.Fd())); err != nil {
+			return fmt.Errorf("set up the terminal: %w", err)
+		}
+		_, err = io.WriteString(ch.out, "\x1b[?2004h") // pastes come marked as such
+		return err
 	}
-	_, _ = io.WriteString(ch.out, "\x1b[?2004h") // pastes come marked as such
-	defer func() {
+	restore := func() {
 		_, _ = io.WriteString(ch.out, "\x1b[?2004l")
 		_ = term.Restore(int(in.Fd()), before)
+	}
+	if err := raw(); err != nil {
+		return err
+	}
+	var unwatch func()
+	ch.resize, unwatch = watchSize()
+	defer unwatch()
+	if canStop {
+		ch.suspend = func() error {
+			restore()
+			stopHere()
+			return raw()
+		}
+	}
+	defer func() {
+		restore()
 		if ch.back != "" && ch.session != "" {
 			fmt.Fprintln(ch.out, ch.style.dim("to go on: "+ch.back+" --session "+ch.session))
 		}

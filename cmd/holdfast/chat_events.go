@@ -47,6 +47,10 @@ func (ch *chat) take(e chatEntry) error {
 		ch.endText()
 		ch.writing = ""
 		ch.unask(ev.ToolCall.ID)
+		if i := slices.IndexFunc(ch.tools, func(t *chatTool) bool { return t.call.ID == ev.ToolCall.ID && !t.settled }); i >= 0 {
+			ch.tools[i].began = time.Now() // it is made again
+			break
+		}
 		ch.tools = append(ch.tools, &chatTool{call: ev.ToolCall, began: time.Now()})
 	case *holdfast.ToolCallResponseEvent:
 		ch.endText()
@@ -73,7 +77,7 @@ func (ch *chat) take(e chatEntry) error {
 	case *holdfast.ElicitationAnsweredEvent:
 		ch.dropForm(ev.ID)
 	case *holdfast.ModelCallVoidedEvent:
-		ch.partial, ch.flushed, ch.writing = "", 0, ""
+		ch.partial, ch.flushed, ch.writing, ch.table = "", 0, "", nil
 		ch.md = markdown{}
 		ch.add(ch.style.dim("(what the model had said is void: it is asked again)"))
 	case *holdfast.ModelFallbackEvent:
@@ -117,6 +121,9 @@ func (ch *chat) runFinished(ev *holdfast.RunFinishedEvent) {
 		return
 	}
 	ch.running, ch.writing, ch.limit, ch.pending, ch.forms = false, "", nil, nil, nil
+	for _, t := range ch.tools {
+		t.settled = true // what was not by now never will be
+	}
 	if ev.Reason != "stop" {
 		ch.add(ch.style.dim("(the run ended: " + ev.Reason + ")"))
 	}
@@ -177,12 +184,30 @@ func (ch *chat) write(text string) {
 	}
 }
 
-// endLine puts the line that the model has written into the text.
+// endLine puts the line that the model has written into the text. Rows of a table
+// wait for those that come: only the whole says how wide its columns are.
 func (ch *chat) endLine() {
+	if ch.inTable() {
+		ch.table = append(ch.table, ch.partial)
+		ch.partial = ""
+		return
+	}
+	ch.endTable()
+	ch.settleRows()
 	spans, indent := ch.md.line(ch.partial, true)
 	rows := wrap(spans, ch.columns(), indent, ch.style.on)
 	ch.add(rows[min(ch.flushed, len(rows)):]...)
 	ch.partial, ch.flushed = "", 0
+}
+
+// inTable reports whether the line that the model writes is a row of a table.
+func (ch *chat) inTable() bool {
+	return ch.md.fence == "" && ch.flushed == 0 && row.MatchString(ch.partial)
+}
+
+func (ch *chat) endTable() {
+	ch.add(tableLines(ch.table, ch.columns(), ch.style.on)...)
+	ch.table = nil
 }
 
 // endText ends what the model has written so far.
@@ -190,22 +215,39 @@ func (ch *chat) endText() {
 	if ch.partial != "" {
 		ch.endLine()
 	}
+	ch.endTable()
 }
 
-// liveText is the line that the model writes. What of a long one stands fast goes
-// into the text.
+// settleRows begins the rest of a long line anew if the terminal has become wider or
+// narrower: its first rows are in the text, and stay as they are.
+func (ch *chat) settleRows() {
+	if ch.flushed == 0 || ch.wrapped == ch.columns() {
+		return
+	}
+	spans, indent := ch.md.line(ch.partial, false)
+	rows := wrap(spans, ch.wrapped, indent, ch.style.on)
+	ch.add(rows[min(ch.flushed, len(rows)):]...)
+	ch.partial, ch.flushed = "", 0
+}
+
+// liveText is the line that the model writes, with the rows above it of a table. What
+// of a long one stands fast goes into the text.
 func (ch *chat) liveText() []string {
-	if ch.partial == "" {
-		return nil
+	if ch.inTable() {
+		return tableLines(append(slices.Clone(ch.table), ch.partial), ch.columns(), ch.style.on)
+	}
+	above := tableLines(ch.table, ch.columns(), ch.style.on)
+	if ch.settleRows(); ch.partial == "" {
+		return above
 	}
 	const keep = 3
 	spans, indent := ch.md.line(ch.partial, false)
 	rows := wrap(spans, ch.columns(), indent, ch.style.on)
-	if n := len(rows) - keep; n > ch.flushed {
+	if n := len(rows) - keep; n > ch.flushed && ch.table == nil && !strings.HasPrefix(strings.TrimSpace(ch.partial), "|") {
 		ch.add(rows[ch.flushed:n]...)
-		ch.flushed = n
+		ch.flushed, ch.wrapped = n, ch.columns()
 	}
-	return rows[min(ch.flushed, len(rows)):]
+	return append(above, rows[min(ch.flushed, len(rows)):]...)
 }
 
 func (ch *chat) endThought(at time.Time) {

@@ -45,6 +45,10 @@ func (ch *chat) press(ctx context.Context, k key) {
 		ch.enter(ctx)
 	case "tab":
 		ch.complete()
+	case "redraw":
+		ch.screen.clear()
+	case "suspend":
+		ch.halt = ch.suspend != nil
 	default:
 		ch.editor.press(k)
 	}
@@ -129,9 +133,11 @@ func (ch *chat) cancel(ctx context.Context) {
 		return err
 	}, func(err error) {
 		ch.notice = ""
-		if holdfast.CodeOf(err) != holdfast.CodeConflict { // it had ended already
-			ch.orFail(err)
+		if holdfast.CodeOf(err) == holdfast.CodeConflict {
+			ch.notice = "nothing is under way"
+			return
 		}
+		ch.orFail(err)
 	})
 }
 
@@ -198,6 +204,7 @@ func (ch *chat) command(ctx context.Context, text string) {
 		for _, line := range []string{
 			"  //TEXT             say /TEXT to the agent",
 			"  Alt-Enter, Ctrl-J  a new line", "  Up, Down           what you wrote before",
+			"  Ctrl-L, Ctrl-Z     an empty screen; back to the shell, fg goes on",
 		} {
 			ch.add(ch.fold(line))
 		}
@@ -245,7 +252,7 @@ func (ch *chat) command(ctx context.Context, text string) {
 	case "/quit", "/exit":
 		ch.over = true
 	default:
-		ch.add(ch.style.red("there is no command "+clean(name)+"; ") + "see /help")
+		ch.add(ch.fold(ch.style.red("there is no command "+oneLine(name, 40)+"; ") + "see /help, or write /" + oneLine(name, 40) + " to say it"))
 	}
 }
 

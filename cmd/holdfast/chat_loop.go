@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/client"
@@ -31,14 +32,21 @@ type chat struct {
 	screen screen
 	editor editor
 	keys   keyReader
-	links  chan bool
-	done   chan func()
+	resize <-chan os.Signal // tells that the terminal has another size
+	// suspend stops the process until the user goes on with it; nil where there is no
+	// such thing.
+	suspend func() error
+	halt    bool // the user wants that
+	links   chan bool
+	done    chan func()
 
 	after    uint64 // the newest event that was shown
 	finished []string
 	md       markdown
-	partial  string // the line that the model writes, without its newline
-	flushed  int    // how many rows of it are in the text already
+	partial  string   // the line that the model writes, without its newline
+	flushed  int      // how many rows of it are in the text already
+	wrapped  int      // the columns for which they were broken
+	table    []string // rows of a table that is not over yet
 	speaker  string
 
 	running   bool
@@ -109,12 +117,15 @@ func (ch *chat) open(ctx context.Context) error {
 		switch m.Message.Role {
 		case holdfast.RoleUser:
 			ch.said(m.Message.Content)
+			ch.editor.remember(m.Message.Content)
 		case holdfast.RoleAssistant:
 			ch.speak(m.AgentName)
 			ch.write(m.Message.Content)
 			ch.endText()
 			for _, tc := range m.Message.ToolCalls {
-				ch.tools = append(ch.tools, &chatTool{call: tc})
+				if !slices.ContainsFunc(doc.Pending, func(p client.PendingCall) bool { return p.ToolCall.ID == tc.ID }) {
+					ch.tools = append(ch.tools, &chatTool{call: tc})
+				}
 			}
 		case holdfast.RoleTool:
 			ch.toolDone(m.Message.ToolCallID, m.Message.Content, m.Message.IsError)
@@ -168,7 +179,8 @@ func (ch *chat) adopt(doc *client.Document) {
 	ch.agent = cmp.Or(ch.agent, doc.Agent)
 	ch.run, ch.running, ch.began = doc.Run, doc.Run != "", time.Now()
 	ch.cost, ch.tokens = doc.Cost, doc.InputTokens+doc.OutputTokens
-	ch.forms, ch.pending, ch.limit, ch.auth, ch.tools, ch.queue, ch.partial, ch.flushed, ch.speaker = nil, nil, nil, nil, nil, nil, "", 0, ""
+	ch.forms, ch.pending, ch.limit, ch.auth, ch.tools, ch.queue, ch.speaker = nil, nil, nil, nil, nil, nil, ""
+	ch.partial, ch.flushed, ch.table, ch.md = "", 0, nil, markdown{}
 	ch.paragraph(fmt.Sprintf("holdfast · %s · %s · session %s · /help", strings.TrimSuffix(ch.agent, ".yaml"), ch.where, doc.ID), lookDim, "")
 }
 
@@ -192,6 +204,7 @@ func (ch *chat) loop(ctx context.Context, keys <-chan []byte) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ch.follow(ctx)
+	ch.approveAll(ctx) // what waited before
 	tick := time.NewTicker(120 * time.Millisecond)
 	defer tick.Stop()
 	ch.repaint()
@@ -208,14 +221,20 @@ func (ch *chat) loop(ctx context.Context, keys <-chan []byte) error {
 			for _, k := range ch.keys.feed(data) {
 				ch.press(ctx, k)
 			}
+			if err := ch.paused(); err != nil {
+				return err
+			}
 		case e := <-ch.entries:
 			if err := ch.take(e); err != nil {
 				ch.screen.leave()
 				return err
 			}
-			if ch.more() {
+			more := ch.more()
+			ch.approveAll(ctx)
+			if more {
 				continue // what comes together is painted together
 			}
+		case <-ch.resize:
 		case up := <-ch.links:
 			ch.away = !up // why is a matter of networks; the user sees that it is being mended
 		case fn := <-ch.done:
@@ -245,6 +264,24 @@ func (ch *chat) more() bool {
 		return ch.more()
 	default:
 		return false
+	}
+}
+
+// paused stops the process if the user wants that. The screen is left, and painted
+// anew when he is back.
+func (ch *chat) paused() error {
+	if !ch.halt {
+		return nil
+	}
+	ch.halt = false
+	ch.screen.leave()
+	return ch.suspend()
+}
+
+// approveAll answers what is asked, if the user wants that.
+func (ch *chat) approveAll(ctx context.Context) {
+	for ch.approved && len(ch.pending) > 0 && ch.pending[0].Reason == "" {
+		ch.decide(ctx, ch.pending[0], client.Decision{Decision: client.ResumeTypeApprove})
 	}
 }
 
@@ -285,32 +322,7 @@ func (ch *chat) columns() int {
 }
 
 // fold cuts a line that has looks of its own to the width of the terminal.
-func (ch *chat) fold(s string) string {
-	most := ch.columns()
-	if textWidth(s) <= most {
-		return s
-	}
-	var b strings.Builder
-	n := 0
-	for i := 0; i < len(s); {
-		if s[i] == 0x1b {
-			l := escapeLen(s[i:])
-			b.WriteString(s[i : i+l])
-			i += l
-			continue
-		}
-		r, size := utf8.DecodeRuneInString(s[i:])
-		if n += runeWidth(r); n > most-1 {
-			break
-		}
-		b.WriteRune(r)
-		i += size
-	}
-	if ch.style.on {
-		return b.String() + "…\x1b[0m"
-	}
-	return b.String() + "…"
-}
+func (ch *chat) fold(s string) string { return cut(s, ch.columns(), ch.style.on) }
 
 // paragraph puts a text into the text, line by line.
 func (ch *chat) paragraph(text, look, indent string) {

@@ -4,44 +4,12 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/width"
 )
 
-// wide are the ranges whose characters take two columns of a terminal: East Asian
-// wide and fullwidth (Unicode Standard Annex 11), and emoji.
-var wide = [][2]rune{
-	{0x1100, 0x115f},
-	{0x231a, 0x231b},
-	{0x23e9, 0x23ec},
-	{0x2614, 0x2615},
-	{0x26a1, 0x26a1},
-	{0x2705, 0x2705},
-	{0x270a, 0x270b},
-	{0x2728, 0x2728},
-	{0x274c, 0x274c},
-	{0x2753, 0x2755},
-	{0x2757, 0x2757},
-	{0x2795, 0x2797},
-	{0x2b50, 0x2b50},
-	{0x2b55, 0x2b55},
-	{0x2e80, 0x303e},
-	{0x3041, 0x33ff},
-	{0x3400, 0x4dbf},
-	{0x4e00, 0x9fff},
-	{0xa000, 0xa4cf},
-	{0xa960, 0xa97f},
-	{0xac00, 0xd7a3},
-	{0xf900, 0xfaff},
-	{0xfe30, 0xfe6f},
-	{0xff00, 0xff60},
-	{0xffe0, 0xffe6},
-	{0x1f300, 0x1f64f},
-	{0x1f680, 0x1f6ff},
-	{0x1f900, 0x1f9ff},
-	{0x1fa70, 0x1faff},
-	{0x20000, 0x3fffd},
-}
-
-// runeWidth is how many columns a character takes.
+// runeWidth is how many columns a character takes: two for those that are wide or
+// fullwidth in East Asia, emoji among them (Unicode Standard Annex 11).
 func runeWidth(r rune) int {
 	switch {
 	case r < 0x300:
@@ -52,13 +20,9 @@ func runeWidth(r rune) int {
 	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf), r >= 0xfe00 && r <= 0xfe0f:
 		return 0
 	}
-	for _, w := range wide {
-		if r < w[0] {
-			return 1
-		}
-		if r <= w[1] {
-			return 2
-		}
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
+		return 2
 	}
 	return 1
 }
@@ -91,6 +55,38 @@ func escapeLen(s string) int {
 	}
 	return len(s)
 }
+
+// cut cuts a line to so many columns and says with "…" that it did. Control
+// sequences of ours in it take no room.
+func cut(s string, most int, colours bool) string {
+	if textWidth(s) <= most {
+		return s
+	}
+	var b strings.Builder
+	n := 0
+	for i := 0; i < len(s); {
+		if s[i] == 0x1b {
+			l := escapeLen(s[i:])
+			b.WriteString(s[i : i+l])
+			i += l
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if n += runeWidth(r); n > most-1 {
+			break
+		}
+		b.WriteRune(r)
+		i += size
+	}
+	b.WriteString("…")
+	if colours {
+		b.WriteString("\x1b[0m")
+	}
+	return b.String()
+}
+
+// tabStop is how far tabulators reach.
+const tabStop = 4
 
 // span is a piece of text in one look: sgr is the parameter of the control sequence
 // that sets it (ECMA-48, section 8.3.117), "" for none.
@@ -142,31 +138,37 @@ func wrap(spans []span, columns int, indent string, colours bool) []string {
 			used += runeWidth(c.r)
 		}
 	}
+	put := func(r rune, sgr string) {
+		w := runeWidth(r)
+		for used+w > columns {
+			switch {
+			case r == ' ':
+				flush(line)
+				restart(nil)
+				return
+			case space >= 0:
+				flush(line[:space])
+				restart(line[space+1:])
+			default:
+				flush(line)
+				restart(nil)
+			}
+		}
+		if r == ' ' && len(line) > utf8.RuneCountInString(indent) {
+			space = len(line)
+		}
+		line = append(line, cell{r, sgr})
+		used += w
+	}
 	for _, s := range spans {
 		for _, r := range s.text {
+			n := 1
 			if r == '\t' {
-				r = ' '
+				r, n = ' ', tabStop-used%tabStop
 			}
-			w := runeWidth(r)
-			if used+w > columns {
-				switch {
-				case r == ' ':
-					flush(line)
-					restart(nil)
-					continue
-				case space >= 0:
-					flush(line[:space])
-					restart(line[space+1:])
-				default:
-					flush(line)
-					restart(nil)
-				}
+			for range n {
+				put(r, s.sgr)
 			}
-			if r == ' ' && len(lines) == 0 && len(line) > 0 || r == ' ' && len(line) > len(indent) {
-				space = len(line)
-			}
-			line = append(line, cell{r, s.sgr})
-			used += w
 		}
 	}
 	flush(line)

@@ -19,6 +19,7 @@ func exportCommand() *cobra.Command {
 	}
 	t.flags(c)
 	c.Flags().StringVarP(&file, "output", "o", "", "file to write (default: standard output)")
+	_ = c.MarkFlagFilename("output")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		cl, err := t.client()
 		if err != nil {
@@ -29,7 +30,7 @@ func exportCommand() *cobra.Command {
 			return err
 		}
 		if file == "" {
-			_, err := cl.Export(c.Context(), id, c.OutOrStdout())
+			_, err := cl.Export(c.Context(), id, jsonTo(c.OutOrStdout()))
 			return err
 		}
 		var far counter
@@ -68,6 +69,9 @@ func importCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "import FILE", Short: "Make a session of an exported file; - is standard input", Args: exactArgs(1),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
 		Long: "Make a session of a file that holdfast export wrote and print its id. The same file\nagain changes nothing, and finishes an import that broke off.",
 	}
 	t.flags(c)

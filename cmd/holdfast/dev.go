@@ -45,6 +45,8 @@ goes on where it was.`,
 	flag("listen", "HOLDFAST_LISTEN", "", "address of the API (default 127.0.0.1:8080)")
 	flag("data", "HOLDFAST_DATA", "", "folder of the data (default .data)")
 	flag("agents", "HOLDFAST_AGENTS", "", "folder of agent files (default: only the built-in agents)")
+	_ = c.MarkFlagDirname("data")
+	_ = c.MarkFlagDirname("agents")
 	flag("log-level", "HOLDFAST_LOG_LEVEL", "", "debug, info, warn or error (default warn)")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := o.load(withDefault(os.Environ(), "HOLDFAST_LOG_LEVEL", "warn"))

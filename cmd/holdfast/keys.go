@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -20,12 +21,14 @@ var sequences = map[string]string{
 	"[1~": "home", "[3~": "delete", "[4~": "end", "[7~": "home", "[8~": "end",
 	"[1;5C": "word-right", "[1;5D": "word-left", "[1;3C": "word-right", "[1;3D": "word-left",
 	"b": "word-left", "f": "word-right", "\r": "newline", "\n": "newline", "\x7f": "kill-word",
+	// Shift-Enter and Alt-Enter of terminals that tell them from Enter.
+	"[13;2u": "newline", "[13;3u": "newline", "[27;2;13~": "newline", "[27;3;13~": "newline",
 }
 
 // controls are the control characters that are keys.
 var controls = map[byte]string{
 	1: "home", 2: "left", 3: "interrupt", 4: "eof", 5: "end", 6: "right", 8: "backspace", 9: "tab", 10: "newline", 11: "kill-end",
-	12: "redraw", 13: "enter", 14: "down", 16: "up", 21: "kill-begin", 23: "kill-word", 127: "backspace",
+	12: "redraw", 13: "enter", 14: "down", 16: "up", 21: "kill-begin", 23: "kill-word", 26: "suspend", 127: "backspace",
 }
 
 const (
@@ -37,7 +40,7 @@ const (
 type keyReader struct{ rest string }
 
 // feed returns the keys in what has come. A lone escape at the end is the escape
-// key: terminals send a sequence in one piece.
+// key; of a sequence that has begun the rest is still to come.
 func (k *keyReader) feed(data []byte) (keys []key) {
 	k.rest += string(data)
 	for k.rest != "" {
@@ -55,6 +58,9 @@ func (k *keyReader) feed(data []byte) (keys []key) {
 		switch {
 		case c == 0x1b:
 			name, n := escape(k.rest)
+			if n == 0 {
+				return keys
+			}
 			if name != "" {
 				keys = append(keys, key{name: name})
 			}
@@ -79,7 +85,7 @@ func (k *keyReader) feed(data []byte) (keys []key) {
 }
 
 // escape reads a sequence that begins with an escape. A sequence that says
-// nothing to us has no name.
+// nothing to us has no name; one that is not whole has no length.
 func escape(s string) (name string, length int) {
 	if len(s) == 1 {
 		return "escape", 1
@@ -87,10 +93,13 @@ func escape(s string) (name string, length int) {
 	switch s[1] {
 	case '[':
 		n := escapeLen(s)
+		if last := s[n-1]; n == 2 || last < 0x40 || last > 0x7e {
+			return "", 0
+		}
 		return sequences[s[1:n]], n
 	case 'O':
 		if len(s) < 3 {
-			return "", 2
+			return "", 0
 		}
 		return sequences[s[1:3]], 3
 	case 0x1b:
@@ -116,12 +125,17 @@ func (e *editor) insert(s string) {
 	e.at += len(add)
 }
 
-// take returns what was written and begins anew.
-func (e *editor) take() string {
-	s := string(e.text)
+// remember puts a text into the history.
+func (e *editor) remember(s string) {
 	if strings.TrimSpace(s) != "" && (len(e.history) == 0 || e.history[len(e.history)-1] != s) {
 		e.history = append(e.history, s)
 	}
+}
+
+// take returns what was written and begins anew.
+func (e *editor) take() string {
+	s := string(e.text)
+	e.remember(s)
 	e.set("")
 	e.past = 0
 	return s
@@ -162,9 +176,13 @@ func (e *editor) press(k key) bool {
 	case "kill-end":
 		e.cut(e.at, len(e.text))
 	case "up":
-		e.recall(1)
+		if !e.line(-1) {
+			e.recall(1)
+		}
 	case "down":
-		e.recall(-1)
+		if !e.line(1) {
+			e.recall(-1)
+		}
 	default:
 		return false
 	}
@@ -185,6 +203,32 @@ func (e *editor) wordLeft() int {
 func (e *editor) cut(from, to int) {
 	e.text = append(e.text[:from:from], e.text[to:]...)
 	e.at = from
+}
+
+// line moves the cursor to the line above or below, if there is one.
+func (e *editor) line(by int) bool {
+	begin := e.at
+	for begin > 0 && e.text[begin-1] != '\n' {
+		begin--
+	}
+	column, to := e.at-begin, begin
+	if by < 0 {
+		if begin == 0 {
+			return false
+		}
+		for to--; to > 0 && e.text[to-1] != '\n'; to-- {
+		}
+	} else {
+		next := slices.Index(e.text[e.at:], '\n')
+		if next < 0 {
+			return false
+		}
+		to = e.at + next + 1
+	}
+	for e.at = to; column > 0 && e.at < len(e.text) && e.text[e.at] != '\n'; column-- {
+		e.at++
+	}
+	return true
 }
 
 func (e *editor) recall(by int) {

@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -35,7 +37,7 @@ const (
 	exitRejected = 3   // a tool call was rejected because nobody could be asked
 	exitNotFound = 4   // there is no such session, agent or call
 	exitAway     = 5   // the server cannot be reached, or cannot answer now
-	exitRefused  = 6   // the server wants a key, or another one
+	exitRefused  = 6   // the server wants a key, or another one, or forbids it
 	exitCanceled = 130 // interrupted, as shells have it
 )
 
@@ -54,8 +56,12 @@ func (e *exitError) Error() string {
 func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
+	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup wants it to go on
+		signals = append(signals, syscall.SIGHUP) // the terminal has been closed
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(execute(ctx, os.Args[1:]))
 }
 
@@ -75,7 +81,10 @@ func executeOn(ctx context.Context, args []string, in io.Reader, out, errOut io.
 		return 0
 	}
 	code, err := explain(err)
-	if text := err.Error(); text != "" {
+	if ctx.Err() != nil && code != exitCanceled {
+		code, err = exitCanceled, errors.New("interrupted")
+	}
+	if text := clean(err.Error()); text != "" { // it may repeat what a model or a server says
 		fmt.Fprintln(errOut, "holdfast: "+text)
 	}
 	return code
@@ -85,11 +94,14 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "holdfast",
 		Short:         "Durable sessions for teams of LLM agents",
+		Version:       programVersion(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noSubcommand,
 		RunE:          showHelp,
 	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{exitUsage, fmt.Errorf("%w\nsee: %s --help", err, c.CommandPath())}
 	})
@@ -104,7 +116,25 @@ func rootCommand() *cobra.Command {
 	group("use", chatCommand(), runCommand(), devCommand(), agentCommand())
 	group("sessions", sessionsCommand(), tailCommand(), replayCommand(), forkCommand(), exportCommand(), importCommand(), approveCommand(), rejectCommand(), cancelCommand(), schedulesCommand(), usageCommand())
 	group("operate", contextCommand(), verifyCommand(), migrateCommand(), vaultCommand(), healthcheckCommand(), versionCommand())
+	otherWords(root)
+	root.SetCompletionCommandGroupID("operate")
+	root.SetHelpCommandGroupID("operate")
 	return root
+}
+
+// otherWords lets commands be called what other programs call them.
+func otherWords(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		switch sub.Name() {
+		case "ls":
+			sub.Aliases = append(sub.Aliases, "list")
+		case "rm":
+			sub.Aliases = append(sub.Aliases, "remove", "delete")
+		case "show":
+			sub.Aliases = append(sub.Aliases, "get")
+		}
+		otherWords(sub)
+	}
 }
 
 // explain adds what to do next to an error, and says which exit code goes with
@@ -118,21 +148,59 @@ func explain(err error) (exit int, explained error) {
 	}
 	var failed *url.Error
 	var answer *client.Error
+	var syntax *json.SyntaxError
 	switch {
-	case errors.As(err, &answer) && (answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden):
-		return exitRefused, fmt.Errorf("%w\nthe server wants another key: holdfast context add NAME URL --key-file FILE", err)
-	case errors.As(err, &answer) && answer.Status == http.StatusNotFound:
-		return exitNotFound, fmt.Errorf("%w\nsee what there is: holdfast sessions ls, holdfast agent ls", err)
-	case errors.As(err, &answer) && answer.Code == holdfast.CodeUnavailable:
-		return exitAway, fmt.Errorf("%w\nthe server is there but cannot answer now: try again", err)
+	case errors.As(err, &answer):
+		return explainAnswer(answer, err)
 	case errors.As(err, &failed):
 		server := "the server"
-		if u, perr := url.Parse(failed.URL); perr == nil {
+		if u, perr := url.Parse(failed.URL); perr == nil && u.Host != "" {
 			server = u.Scheme + "://" + u.Host
 		}
+		if errors.Is(failed.Err, context.DeadlineExceeded) {
+			return exitAway, fmt.Errorf("%s does not answer in time\nsee how it is: holdfast healthcheck %s/readyz", server, server)
+		}
 		return exitAway, fmt.Errorf("%s cannot be reached: %w\nstart one: holdfast dev; or name another: --remote URL, holdfast context use NAME", server, failed.Err)
+	case holdfast.CodeOf(err) == holdfast.CodeUnavailable:
+		return exitAway, fmt.Errorf("%w\nthe connection to the server broke: try again", err)
+	case errors.As(err, &syntax):
+		return exitAway, fmt.Errorf("%w\n%s", err, noServerOfOurs)
 	}
 	return exitFailed, err
+}
+
+const noServerOfOurs = "this does not look like a Holdfast server: name another with --remote URL or holdfast context use NAME"
+
+// explainAnswer is explain for what a server says. Which request it was is no
+// matter of the user's.
+func explainAnswer(answer *client.Error, err error) (exit int, explained error) {
+	if answer.Code != "" {
+		err = errors.New(answer.Message)
+	}
+	switch {
+	case answer.Status == http.StatusUnauthorized:
+		return exitRefused, fmt.Errorf("%w\nthe server wants a key, or another one: holdfast context add NAME URL --key-file FILE", err)
+	case answer.Status == http.StatusForbidden:
+		return exitRefused, err
+	case answer.Status == http.StatusNotFound && answer.Code == "":
+		return exitAway, fmt.Errorf("%w\n%s", err, noServerOfOurs)
+	case answer.Status == http.StatusNotFound:
+		return exitNotFound, fmt.Errorf("%w\nsee what there is: holdfast sessions ls, holdfast agent ls", err)
+	case answer.Code == holdfast.CodeUnavailable, answer.Status == http.StatusBadGateway, answer.Status == http.StatusGatewayTimeout:
+		return exitAway, fmt.Errorf("%w\nthe server is there but cannot answer now: try again", err)
+	case answer.Status >= http.StatusInternalServerError && answer.RequestID != "":
+		return exitFailed, fmt.Errorf("%w\nthe server's log says more, under the request %s", err, answer.RequestID)
+	}
+	return exitFailed, err
+}
+
+// programVersion is the version of the build or, of a program that `go install`
+// made, that of its module.
+func programVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "dev" && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return version
 }
 
 func versionCommand() *cobra.Command {
@@ -141,9 +209,9 @@ func versionCommand() *cobra.Command {
 	jsonFlag(c, &asJSON)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if asJSON {
-			return printJSON(c, map[string]string{"version": version})
+			return printJSON(c, map[string]string{"version": programVersion()})
 		}
-		_, err := fmt.Fprintln(c.OutOrStdout(), "holdfast", version)
+		_, err := fmt.Fprintln(c.OutOrStdout(), "holdfast", programVersion())
 		return err
 	}
 	return c

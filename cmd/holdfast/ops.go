@@ -49,6 +49,9 @@ func healthcheckCommand() *cobra.Command {
 		Use: "healthcheck URL", Short: "Exit with 0 if the URL answers with a 2xx status", Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			req, err := http.NewRequestWithContext(c.Context(), http.MethodGet, args[0], nil)
+			if err == nil && (req.URL.Host == "" || req.URL.Scheme != "http" && req.URL.Scheme != "https") {
+				err = fmt.Errorf("%q: want a URL such as http://127.0.0.1:8080/readyz", args[0])
+			}
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
@@ -74,6 +77,19 @@ func healthcheckCommand() *cobra.Command {
 	return c
 }
 
+// hasData refuses a folder that is not there, where it would be made: that nothing
+// is found in it says nothing.
+func hasData(cfg config.Config) error {
+	cfg = cfg.WithDefaults()
+	if cfg.DatabaseURL != "" {
+		return nil
+	}
+	if _, err := os.Stat(cfg.Data); err != nil {
+		return &exitError{exitUsage, fmt.Errorf("there is no data: %w\nname the folder of holdfast dev with --data, or set HOLDFAST_DATABASE_URL", err)}
+	}
+	return nil
+}
+
 func verifyCommand() *cobra.Command {
 	var o app.VerifyOptions
 	c := &cobra.Command{
@@ -85,6 +101,7 @@ a log breaks: session, sequence number, rule. Exit code 1 says that there are so
 		Args: exactArgs(0),
 	}
 	data := c.Flags().String("data", "", "folder of the data (default .data)")
+	_ = c.MarkFlagDirname("data")
 	c.Flags().StringVar(&o.Only.Tenant, "tenant", "default", "tenant of --session")
 	c.Flags().StringVar(&o.Only.Session, "session", "", "verify this session only (default: all sessions of all tenants)")
 	c.Flags().BoolVar(&o.ArchiveOnly, "archive-only", false, "read the database alone, not what is still on the bus")
@@ -94,6 +111,9 @@ a log breaks: session, sequence number, rule. Exit code 1 says that there are so
 		cfg, err := overrides{"HOLDFAST_DATA": data}.load(os.Environ())
 		if err != nil {
 			return &exitError{exitUsage, err}
+		}
+		if err := hasData(cfg); err != nil {
+			return err
 		}
 		if o.Only.Session == "" {
 			o.Only.Tenant = ""

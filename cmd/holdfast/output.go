@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 )
 
 // jsonFlag adds --json.
@@ -22,7 +25,7 @@ func jsonFlag(c *cobra.Command, v *bool) {
 
 // printJSON prints a value as one document.
 func printJSON(c *cobra.Command, v any) error {
-	enc := json.NewEncoder(c.OutOrStdout())
+	enc := json.NewEncoder(jsonTo(c.OutOrStdout()))
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(v); err != nil {
@@ -31,24 +34,67 @@ func printJSON(c *cobra.Command, v any) error {
 	return nil
 }
 
+// jsonTo is w for JSON. On a terminal, what would do something to that is written
+// as JSON writes it: "\u009b".
+func jsonTo(w io.Writer) io.Writer {
+	if !terminal(w) {
+		return w
+	}
+	return &jsonWriter{w: w}
+}
+
+// jsonWriter escapes what clean would take away.
+type jsonWriter struct {
+	w    io.Writer
+	rest []byte // the beginning of a character
+}
+
+func (j *jsonWriter) Write(p []byte) (int, error) {
+	data := append(j.rest, p...)
+	var b bytes.Buffer
+	for len(data) > 0 && utf8.FullRune(data) {
+		r, n := utf8.DecodeRune(data)
+		if r >= 0x7f && clean(string(r)) == "" {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.Write(data[:n])
+		}
+		data = data[n:]
+	}
+	j.rest = bytes.Clone(data)
+	if _, err := j.w.Write(b.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
 // exactArgs is cobra's check with our exit code.
 func exactArgs(n int) cobra.PositionalArgs { return rangeArgs(n, n) }
 
 func rangeArgs(least, most int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if len(args) < least || len(args) > most {
-			return &exitError{exitUsage, fmt.Errorf("%d arguments are too many or too few\nusage: %s\nsee: %s --help", len(args), c.UseLine(), c.CommandPath())}
+		what := "too many arguments"
+		switch {
+		case len(args) < least:
+			what = "an argument is missing"
+		case len(args) <= most:
+			return nil
 		}
-		return nil
+		return &exitError{exitUsage, fmt.Errorf("%s\nusage: %s\nsee: %s --help", what, c.UseLine(), c.CommandPath())}
 	}
 }
 
 // noSubcommand refuses words that are no subcommand.
 func noSubcommand(c *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return &exitError{exitUsage, fmt.Errorf("unknown command %q\nsee: %s --help", args[0], c.CommandPath())}
+	if len(args) == 0 {
+		return nil
 	}
-	return nil
+	c.SuggestionsMinimumDistance = 2
+	hint := ""
+	if like := c.SuggestionsFor(args[0]); len(like) > 0 {
+		hint = "\ndid you mean: " + c.CommandPath() + " " + strings.Join(like, ", ")
+	}
+	return &exitError{exitUsage, fmt.Errorf("unknown command %q%s\nsee: %s --help", args[0], hint, c.CommandPath())}
 }
 
 // showHelp is what a command does that has only subcommands.
@@ -131,6 +177,18 @@ func oneLine(s string, most int) string {
 	return s
 }
 
+// shellWord is a text as one word of a command line: the ids of tool calls are what
+// a model's provider makes them, and the user copies them.
+func shellWord(s string) string {
+	s = clean(s)
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_.:@/-]+$`)
+
 // table prints columns.
 type table struct {
 	head []string
@@ -147,13 +205,21 @@ func (t *table) print(w io.Writer) error {
 			widths[i] = max(widths[i], textWidth(cell))
 		}
 	}
+	last := len(widths) - 1
+	if room := terminalWidth(w); room > 0 { // the last column gives way
+		for _, used := range widths[:last] {
+			room -= used + 2
+		}
+		widths[last] = min(widths[last], max(room, len(t.head[last])))
+	}
 	line := func(row []string, paint func(string) string) error {
 		var b strings.Builder
 		for i, cell := range row {
-			b.WriteString(cell)
-			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-textWidth(cell)+2))
+			if i == last {
+				b.WriteString(cut(cell, widths[i], st.on))
+				break
 			}
+			b.WriteString(cell + strings.Repeat(" ", widths[i]-textWidth(cell)+2))
 		}
 		_, err := fmt.Fprintln(w, paint(strings.TrimRight(b.String(), " ")))
 		return err
@@ -167,6 +233,19 @@ func (t *table) print(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// terminalWidth is how many columns w has, 0 if it is no terminal.
+func terminalWidth(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	columns, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return columns
 }
 
 // ago says how long ago something was.

@@ -52,6 +52,7 @@ Exit codes: 0 the run came to its end, 1 it failed, 2 the command line is wrong,
 	_ = c.RegisterFlagCompletionFunc("session", t.sessionIDs)
 	c.Flags().StringVar(&r.agentName, "agent", "", "agent of the file to start with (default: its root)")
 	c.Flags().BoolVar(&r.json, "json", false, "print every event as a line of JSON")
+	_ = c.MarkFlagDirname("data")
 	c.Flags().BoolVar(&r.yes, "yes", false, "approve every tool call")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		r.in, r.out, r.errOut = bufio.NewReader(os.Stdin), c.OutOrStdout(), c.ErrOrStderr()
@@ -74,7 +75,7 @@ Exit codes: 0 the run came to its end, 1 it failed, 2 the command line is wrong,
 			return err
 		}
 		if (named || r.detach) && *data == "" && !isAgentFile(args[0]) {
-			cl, err := sc.client()
+			cl, err := sc.client(client.WithConnectionNotice(r.connection))
 			if err != nil {
 				return err
 			}
@@ -83,17 +84,13 @@ Exit codes: 0 the run came to its end, 1 it failed, 2 the command line is wrong,
 		if t.remote != "" || t.context != "" || r.detach {
 			return &exitError{exitUsage, errors.New("a file, and what --data keeps, runs in this process: to run on a server, name one of its agents (holdfast agent ls)")}
 		}
-		err = embedded(c.Context(), "holdfast-run", args[0], *data, func(name, addr string) error {
+		return embedded(c.Context(), "holdfast-run", args[0], *data, func(name, addr string) error {
 			cl, err := client.New("http://" + addr)
 			if err != nil {
 				return err
 			}
 			return use(cl, name)
 		})
-		if e := (*exitError)(nil); err != nil && !errors.As(err, &e) {
-			return &exitError{exitFailed, err} // there is no server here that one could be told to look at
-		}
-		return err
 	}
 	return c
 }
@@ -153,15 +150,28 @@ func (r *runner) chat(ctx context.Context) error {
 				if e := (*exitError)(nil); !r.tty || (errors.As(rerr, &e) && e.code == exitCanceled) {
 					return rerr
 				}
-				fmt.Fprintln(r.errOut, "holdfast:", rerr)
+				_, rerr = explain(rerr)
+				fmt.Fprintln(r.errOut, "holdfast:", clean(rerr.Error()))
 			}
 		}
 		switch {
 		case errors.Is(err, io.EOF):
+			if r.tty && !r.json {
+				fmt.Fprintln(r.errOut) // what comes next is no answer to the prompt
+			}
 			return nil
 		case err != nil:
 			return err
 		}
+	}
+}
+
+// connection says what becomes of the connection to a server.
+func (r *runner) connection(n client.Connection) {
+	if n.Up {
+		r.note("(the connection is there again)")
+	} else {
+		r.note("(the connection is lost; connecting again)")
 	}
 }
 
@@ -203,7 +213,7 @@ func (r *runner) follow(ctx context.Context, s client.Settled) error {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(r.out, "%s\n", line)
+			fmt.Fprintf(jsonTo(r.out), "%s\n", line)
 		}
 		switch ev := entry.Event.(type) {
 		case *holdfast.ToolCallConfirmationEvent:

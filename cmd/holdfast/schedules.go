@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -170,9 +171,7 @@ after each interval; in a new session each time, or in one that exists.
 	c.MarkFlagsOneRequired("cron", "every")
 	c.MarkFlagsOneRequired("agent", "session")
 	_ = c.RegisterFlagCompletionFunc("session", t.sessionIDs)
-	_ = c.RegisterFlagCompletionFunc("agent", func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		return t.agentNames(c), cobra.ShellCompDirectiveNoFileComp
-	})
+	_ = c.RegisterFlagCompletionFunc("agent", t.oneAgentFlag)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		cl, err := t.client()
 		if err != nil {
@@ -260,6 +259,9 @@ func schedulesRemove() *cobra.Command {
 // explainSchedule says where schedules are listed if there is none of that name.
 func explainSchedule(err error) error {
 	if exit, _ := explain(err); exit == exitNotFound {
+		if answer := (*client.Error)(nil); errors.As(err, &answer) {
+			err = errors.New(answer.Message)
+		}
 		return &exitError{exit, fmt.Errorf("%w\nsee what there is: holdfast schedules ls", err)}
 	}
 	return err

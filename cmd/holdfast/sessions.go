@@ -35,6 +35,8 @@ func sessionsList() *cobra.Command {
 	c.Flags().StringVar(&f.Status, "status", "", "idle, queued, running or waiting")
 	c.Flags().StringVar(&f.Agent, "agent", "", "agent file of the newest run")
 	c.Flags().StringToStringVar(&f.Metadata, "metadata", nil, "KEY=VALUE that the metadata must have; may be given more than once")
+	_ = c.RegisterFlagCompletionFunc("status", cobra.FixedCompletions([]string{"idle", "queued", "running", "waiting"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("agent", t.oneAgentFlag)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cl, err := t.client()
 		if err != nil {
@@ -152,7 +154,7 @@ func showDocument(c *cobra.Command, d *client.Document) {
 			fmt.Fprintln(w, text)
 		}
 		for _, tc := range m.Message.ToolCalls {
-			fmt.Fprintln(w, st.dim("  → "+clean(tc.Function.Name)+" "+clean(compact(tc.Function.Arguments))))
+			fmt.Fprintln(w, st.dim("  → "+clean(tc.Function.Name)+" "+compact(tc.Function.Arguments)))
 		}
 	}
 	for _, q := range d.Questions {
@@ -160,7 +162,7 @@ func showDocument(c *cobra.Command, d *client.Document) {
 	}
 	for _, p := range d.Pending {
 		fmt.Fprintf(w, "\n%s %s %s\n  holdfast approve %s %s\n", st.yellow("waits for you:"), clean(p.ToolCall.Function.Name),
-			clean(compact(p.ToolCall.Function.Arguments)), d.ID, p.ToolCall.ID)
+			compact(p.ToolCall.Function.Arguments), d.ID, shellWord(p.ToolCall.ID))
 	}
 }
 
@@ -306,7 +308,7 @@ func decisionCommand(use, short string) (*cobra.Command, func(func() client.Deci
 	var t target
 	var asJSON bool
 	c := &cobra.Command{
-		Use: use, Short: short, Args: rangeArgs(1, 2), ValidArgsFunction: t.sessionIDs,
+		Use: use, Short: short, Args: rangeArgs(1, 2), ValidArgsFunction: t.pendingCalls,
 		Long: short + ". If exactly one call of the session waits, CALL\nmay be left out.",
 	}
 	t.flags(c)
@@ -336,6 +338,30 @@ func decisionCommand(use, short string) (*cobra.Command, func(func() client.Deci
 	}
 }
 
+// pendingCalls completes a session, and then one of its calls that wait.
+func (t *target) pendingCalls(c *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	if len(args) != 1 {
+		return t.sessionIDs(c, args, prefix)
+	}
+	cl, err := t.client(client.WithTimeout(completionTimeout))
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	id, err := session(c.Context(), cl, args[0])
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	doc, err := cl.GetSession(c.Context(), id)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var out []string
+	for _, p := range doc.Pending {
+		out = append(out, clean(p.ToolCall.ID)+"\t"+toolLine(p.ToolCall, 60))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
 // onlyPending returns the one call that waits.
 func onlyPending(ctx context.Context, cl *client.Client, id string) (string, error) {
 	doc, err := cl.GetSession(ctx, id)
@@ -351,7 +377,7 @@ func onlyPending(ctx context.Context, cl *client.Client, id string) (string, err
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d tool calls wait; name one:", len(doc.Pending))
 	for _, p := range doc.Pending {
-		fmt.Fprintf(&b, "\n  %s  %s %s", p.ToolCall.ID, clean(p.ToolCall.Function.Name), clean(compact(p.ToolCall.Function.Arguments)))
+		fmt.Fprintf(&b, "\n  %s  %s %s", shellWord(p.ToolCall.ID), clean(p.ToolCall.Function.Name), compact(p.ToolCall.Function.Arguments))
 	}
 	return "", &exitError{exitUsage, errors.New(b.String())}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -34,11 +35,11 @@ twice. With --json each line is the event as it is in the log.`,
 	c.Flags().StringSliceVar(&types, "types", nil, "only events of these types, such as tool_call,error")
 	c.MarkFlagsMutuallyExclusive("after", "number")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
+		cl, err := t.client(tellConnection(c.ErrOrStderr()))
 		if err != nil {
 			return err
 		}
-		id, err := session(c.Context(), cl, args[0])
+		id, err := existing(c.Context(), cl, args[0])
 		if err != nil {
 			return err
 		}
@@ -73,6 +74,27 @@ twice. With --json each line is the event as it is in the log.`,
 	return c
 }
 
+// existing is session for those who read its events, who would wait for a server
+// that is not there.
+func existing(ctx context.Context, cl *client.Client, arg string) (string, error) {
+	id, err := session(ctx, cl, arg)
+	if err == nil && id == arg {
+		_, err = cl.GetEvent(ctx, id, 1)
+	}
+	return id, err
+}
+
+// tellConnection has it said when a connection is lost, and when it is there again.
+func tellConnection(w io.Writer) client.Option {
+	return client.WithConnectionNotice(func(n client.Connection) {
+		if n.Up {
+			fmt.Fprintln(w, "holdfast: the connection is there again")
+		} else {
+			fmt.Fprintln(w, "holdfast: the connection is lost; connecting again")
+		}
+	})
+}
+
 func replayCommand() *cobra.Command {
 	var t target
 	var asJSON bool
@@ -95,11 +117,11 @@ a pause (--pace 0).`,
 		if pace < 0 || most < 0 {
 			return &exitError{exitUsage, fmt.Errorf("--pace and --max-pause cannot be less than 0")}
 		}
-		cl, err := t.client()
+		cl, err := t.client(tellConnection(c.ErrOrStderr()))
 		if err != nil {
 			return err
 		}
-		id, err := session(c.Context(), cl, args[0])
+		id, err := existing(c.Context(), cl, args[0])
 		if err != nil {
 			return err
 		}
@@ -160,7 +182,7 @@ type eventPrinter struct {
 func (p eventPrinter) print(e client.Entry) error {
 	var err error
 	if p.json {
-		_, err = fmt.Fprintf(p.w, "%s\n", e.Raw)
+		_, err = fmt.Fprintf(jsonTo(p.w), "%s\n", e.Raw)
 	} else {
 		_, err = fmt.Fprintf(p.w, "%s %s %s %s\n", p.style.dim(fmt.Sprintf("%6d", e.Seq)), p.style.dim(e.Time.Local().Format("15:04:05.000")),
 			p.typeName(e.Event), clean(detail(e)))
@@ -172,7 +194,7 @@ func (p eventPrinter) print(e client.Entry) error {
 }
 
 func (p eventPrinter) typeName(e holdfast.Event) string {
-	name := fmt.Sprintf("%-22s", e.EventType())
+	name := fmt.Sprintf("%-22s", clean(e.EventType()))
 	switch e.(type) {
 	case *holdfast.ErrorEvent:
 		return p.style.red(name)

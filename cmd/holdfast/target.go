@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -63,7 +64,7 @@ func readContexts() (contextFile, error) {
 	var f contextFile
 	p, err := contextPath()
 	if err != nil {
-		return f, err
+		return f, nil // without a home there are none; who adds one is told
 	}
 	data, err := os.ReadFile(p)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -73,7 +74,7 @@ func readContexts() (contextFile, error) {
 		return f, fmt.Errorf("read the contexts: %w", err)
 	}
 	if err := json.Unmarshal(data, &f); err != nil {
-		return f, fmt.Errorf("the contexts in %s cannot be read: %w; mend or remove the file", p, err)
+		return f, &exitError{exitFailed, fmt.Errorf("the contexts in %s cannot be read: %w; mend or remove the file", p, err)}
 	}
 	return f, nil
 }
@@ -219,7 +220,7 @@ func session(ctx context.Context, c *client.Client, arg string) (string, error) 
 	for s, err := range c.Sessions(ctx, 1) {
 		return s.ID, err
 	}
-	return "", &exitError{exitNotFound, errors.New("there is no session yet")}
+	return "", &exitError{exitNotFound, errors.New("there is no session yet\nbegin one: holdfast chat")}
 }
 
 // sessionIDs completes ids of sessions, their titles beside them.
@@ -252,6 +253,8 @@ func contextCommand() *cobra.Command {
 	return c
 }
 
+var contextName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
 func contextAdd() *cobra.Command {
 	var key, keyFile string
 	var asJSON bool
@@ -263,7 +266,11 @@ The contexts are in a file that only you can read.`,
 	}
 	jsonFlag(c, &asJSON)
 	c.Flags().StringVar(&keyFile, "key-file", "", "file with the API key, - for standard input")
+	_ = c.MarkFlagFilename("key-file")
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if !contextName.MatchString(args[0]) {
+			return &exitError{exitUsage, fmt.Errorf("a context cannot be called %q: only letters, digits, '.', '-' and '_'", args[0])}
+		}
 		if keyFile != "" {
 			data, err := readAll(c, keyFile)
 			if err != nil {

@@ -28,6 +28,9 @@ agent or a model. --by says what rows are told apart by.`,
 	c.Flags().StringVar(&q.Agent, "agent", "", "only this agent file")
 	c.Flags().StringVar(&q.Model, "model", "", "only this model, as provider/model")
 	c.Flags().StringSliceVar(&q.By, "by", []string{"day", "model"}, "day, session, agent, agent_name, model; \"\" for the sum")
+	_ = c.RegisterFlagCompletionFunc("session", t.sessionIDs)
+	_ = c.RegisterFlagCompletionFunc("agent", t.oneAgentFlag)
+	_ = c.RegisterFlagCompletionFunc("by", cobra.FixedCompletions([]string{"day", "session", "agent", "agent_name", "model"}, cobra.ShellCompDirectiveNoFileComp))
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		for _, d := range []struct {
 			flag, text string
@@ -60,6 +63,10 @@ agent or a model. --by says what rows are told apart by.`,
 		}
 		if asJSON {
 			return printJSON(c, list)
+		}
+		if len(list) == 0 {
+			fmt.Fprintln(c.ErrOrStderr(), "no model calls yet, or none like that")
+			return nil
 		}
 		tab := table{}
 		for _, column := range q.By {

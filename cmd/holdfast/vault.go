@@ -18,12 +18,13 @@ func vaultCommand() *cobra.Command {
 "holdfast dev"). Everything may go on running meanwhile.`,
 	}
 	data := c.PersistentFlags().String("data", "", "folder of the data (default .data)")
+	_ = c.MarkPersistentFlagDirname("data")
 	load := func() (config.Config, error) {
 		cfg, err := overrides{"HOLDFAST_DATA": data}.load(os.Environ())
 		if err != nil {
 			return cfg, &exitError{exitUsage, err}
 		}
-		return cfg, nil
+		return cfg, hasData(cfg)
 	}
 	var dataKeys, asJSON bool
 	rotate := &cobra.Command{

@@ -1,0 +1,30 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// watchSize tells when the terminal has another size, until it is told to stop.
+func watchSize() (<-chan os.Signal, func()) {
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, syscall.SIGWINCH)
+	return ch, func() { signal.Stop(ch) }
+}
+
+// canStop says whether a process can be stopped and go on later.
+const canStop = true
+
+// stopHere stops this process and those of its job, as Ctrl-Z does, and returns
+// when the user goes on with it.
+func stopHere() {
+	back := make(chan os.Signal, 1)
+	signal.Notify(back, syscall.SIGCONT)
+	defer signal.Stop(back)
+	if syscall.Kill(0, syscall.SIGTSTP) == nil {
+		<-back
+	}
+}
