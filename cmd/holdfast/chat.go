@@ -118,6 +118,9 @@ func embedded(ctx context.Context, program, agent, data string, use func(name, a
 		o["HOLDFAST_AGENTS"] = &folder
 		agent = filepath.Base(agent)
 	} else if strings.ContainsAny(agent, "./") {
+		if err == nil {
+			return &exitError{exitUsage, fmt.Errorf("%s is a folder: name a file in it", agent)}
+		}
 		return &exitError{exitUsage, fmt.Errorf("no agent file %s", agent)}
 	}
 	if agent == "" {

@@ -133,11 +133,9 @@ func (ch *chat) cancel(ctx context.Context) {
 		return err
 	}, func(err error) {
 		ch.notice = ""
-		if holdfast.CodeOf(err) == holdfast.CodeConflict {
-			ch.notice = "nothing is under way"
-			return
+		if holdfast.CodeOf(err) != holdfast.CodeConflict { // the refusal is an event, which says why
+			ch.orFail(err)
 		}
-		ch.orFail(err)
 	})
 }
 

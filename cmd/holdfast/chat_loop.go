@@ -305,7 +305,11 @@ func (ch *chat) orFail(err error) {
 }
 
 func (ch *chat) fail(err error) {
-	_, err = explain(err)
+	code, err := explain(err)
+	if code == exitAway { // the chat connects again by itself
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		err = errors.New(first)
+	}
 	ch.endText()
 	for line := range strings.SplitSeq(clean(err.Error()), "\n") {
 		ch.paragraph("✗ "+line, "31", "")

@@ -260,7 +260,7 @@ models:
       script:
         turns:
           - single_chunk: true
-            say: "# A heading\n\nSome **bold** and a \x1b[2Jbad\x1b[0m trick, and a line that is much longer than the terminal is wide, so that it is broken.\n\n- one ` + "`code`" + `\n- [ ] two\n\n` + "```go\\nfunc main() {}\\n```" + `\n> quoted\n\nEnd."
+            say: "# A heading\n\nSome **bold** and a \x1b[2Jbad\x1b[0m trick, and a line that is much longer than the terminal is wide, so that it is broken.\n\n- one ` + "`code`" + `\n- [ ] two\n\n` + "```go\\nfunc main() {}\\n```" + `\n> quoted\n\n| a | b |\n|---|---|\n| one | two |\n\nEnd."
 `
 
 // TestChatMarkdown: what a model writes is rendered, and its control sequences do
@@ -268,7 +268,7 @@ models:
 func TestChatMarkdown(t *testing.T) {
 	c := startChat(t, "markdown", 40)
 	c.typed("go\r")
-	text := c.await(t, "End.", "A heading", "• one code", "☐ two", "  func main() {}", "│ quoted")
+	text := c.await(t, "End.", "A heading", "• one code", "☐ two", "  func main() {}", "│ quoted", "a   │ b", "────┼────", "one │ two")
 	for _, no := range []string{"**", "# A", "\x1b"} {
 		if strings.Contains(text, no) {
 			t.Errorf("it shows %q:\n%s", no, text)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -63,15 +64,35 @@ goes on where it was.`,
 		small()
 		return app.Run(c.Context(), cfg, app.Roles{API: true, Worker: true, Recorder: true}, app.Options{
 			Name: "holdfast-dev", Version: version, Logger: tel.Logger(), DrainGrace: time.Second,
-			Ready: func(addr string) {
-				fmt.Fprintf(c.OutOrStdout(), "Holdfast %s is ready.\n\n  API     http://%s\n  docs    http://%s/docs\n  data    %s\n  agents  %s\n\nTry it:\n\n"+
-					"  ID=$(curl -s http://%s/api/sessions -H 'content-type: application/json' -d '{\"tools_approved\":true}' | sed 's/.*\"id\":\"\\([^\"]*\\)\".*/\\1/')\n"+
-					"  curl -N http://%s/api/sessions/$ID/agent/demo -H 'content-type: application/json' -d '[{\"role\":\"user\",\"content\":\"hello\"}]'\n\nCtrl-C stops it.\n",
-					version, addr, addr, cfg.Data, agentsText(cfg), addr, addr)
-			},
+			Ready: func(addr string) { fmt.Fprint(c.OutOrStdout(), welcome(addr, cfg)) },
 		})
 	}
 	return c
+}
+
+// welcome says what runs where, and what to try.
+func welcome(addr string, cfg config.Config) string {
+	data, err := filepath.Abs(cfg.Data)
+	if err != nil {
+		data = cfg.Data
+	}
+	return strings.NewReplacer("ADDR", addr, "VERSION", programVersion(), "DATA", data, "AGENTS", agentsText(cfg)).Replace(
+		`Holdfast VERSION is ready.
+
+  API     http://ADDR
+  docs    http://ADDR/docs
+  data    DATA
+  agents  AGENTS
+
+Try it, in another terminal:
+
+  ID=$(curl -s http://ADDR/api/sessions -H 'content-type: application/json' -d '{"tools_approved":true}' | sed 's/.*"id":"\([^"]*\)".*/\1/')
+  curl -N http://ADDR/api/sessions/$ID/agent/demo -H 'content-type: application/json' -d '[{"role":"user","content":"hello"}]'
+
+or talk to it: holdfast chat demo --remote http://ADDR
+
+Ctrl-C stops it; started again on the same data, it goes on where it was.
+`)
 }
 
 func agentsText(cfg config.Config) string {

@@ -61,7 +61,10 @@ func main() {
 		signals = append(signals, syscall.SIGHUP) // the terminal has been closed
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, func() {
+		signal.Ignore(syscall.SIGHUP) // shells and the system both send it
+		stop()                        // a second Ctrl-C ends the process at once
+	})
 	os.Exit(execute(ctx, os.Args[1:]))
 }
 

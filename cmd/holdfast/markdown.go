@@ -42,7 +42,7 @@ func (m *markdown) line(text string, done bool) (spans []span, indent string) {
 			}
 			return []span{{"  " + f[1], lookDim}}, ""
 		}
-		return []span{{"  " + text, lookCode}}, "  "
+		return []span{{"  " + strings.ReplaceAll(text, "\t", "    "), lookCode}}, "  "
 	}
 	if f := fencing.FindStringSubmatch(text); f != nil {
 		if done {

@@ -190,6 +190,9 @@ func (r *runner) line(ctx context.Context) (string, error) {
 	case l := <-got:
 		return l.text, l.err
 	case <-ctx.Done():
+		if r.tty && !r.json {
+			fmt.Fprintln(r.errOut) // behind the prompt, and behind the "^C" of the terminal
+		}
 		return "", &exitError{exitCanceled, errors.New("interrupted")}
 	}
 }
@@ -240,10 +243,8 @@ func (r *runner) follow(ctx context.Context, s client.Settled) error {
 			}
 			failure = fmt.Errorf("the run reached its limit of %d model calls", ev.MaxIterations)
 		case *holdfast.ErrorEvent:
+			r.failed(lastFailed)
 			lastFailed = ev.Error
-			if !r.json {
-				r.note("%s", r.style.red("error: "+clean(ev.Error)))
-			}
 		case *holdfast.RunFinishedEvent:
 			r.end()
 			switch {
@@ -254,6 +255,7 @@ func (r *runner) follow(ctx context.Context, s client.Settled) error {
 			case ev.Reason != "stop":
 				return &exitError{exitFailed, fmt.Errorf("the run failed: %s", lastFailed)}
 			}
+			r.failed(lastFailed)
 			return nil
 		default:
 			if !r.json {
@@ -265,6 +267,13 @@ func (r *runner) follow(ctx context.Context, s client.Settled) error {
 		return r.interrupt(s.Run)
 	}
 	return errors.New("the stream ended before the run did")
+}
+
+// failed shows an error that the run survived.
+func (r *runner) failed(text string) {
+	if text != "" && !r.json {
+		r.note("%s", r.style.red("error: "+clean(text)))
+	}
 }
 
 // orInterrupt sorts the error of an answer: that nobody could be asked fails the

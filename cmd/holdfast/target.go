@@ -90,7 +90,7 @@ func (f contextFile) write() error {
 		return fmt.Errorf("encode the contexts: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
-		return fmt.Errorf("make the folder of the contexts: %w", err)
+		return fmt.Errorf("make the folder of the contexts: %w; set %s to a file elsewhere", err, envContexts)
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(p), ".contexts-") // mode 0600
 	if err != nil {

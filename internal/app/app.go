@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -234,6 +236,9 @@ func (p *program) listen() (string, error) {
 		return "", nil
 	}
 	srv, err := process.Listen(p.cfg.Listen, p.healthHandler(false), p.log, func(err error) { p.failed <- err })
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w: end what listens there, or name another address with --listen or HOLDFAST_LISTEN", err)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -255,7 +260,12 @@ func (p *program) openBus(ctx context.Context) error {
 	cfg := natsbus.Config{Shards: p.cfg.EventStreams, Replicas: p.cfg.Replicas, Logger: p.log}
 	if p.cfg.NATSURL == "" {
 		srv, serr := server.Start(ctx, server.Config{StoreDir: filepath.Join(p.cfg.Data, "nats"), Logger: p.log})
-		if serr != nil {
+		switch {
+		case errors.Is(serr, server.ErrInUse):
+			return fmt.Errorf("%w: end that process, or name another folder with --data or HOLDFAST_DATA", serr)
+		case errors.As(serr, new(*fs.PathError)):
+			return fmt.Errorf("%w: name a folder that can be written with --data or HOLDFAST_DATA", serr)
+		case serr != nil:
 			return serr
 		}
 		p.onStop(func() error {

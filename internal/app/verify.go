@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"path/filepath"
 	"reflect"
 
 	holdfast "github.com/holdfast-run/holdfast"
@@ -46,7 +45,7 @@ func Verify(ctx context.Context, cfg config.Config, o VerifyOptions, out io.Writ
 	if !o.ArchiveOnly {
 		if err := p.openBus(ctx); err != nil {
 			if errors.Is(err, server.ErrInUse) {
-				err = fmt.Errorf("%w: stop the process that uses %s, or verify the archive alone", err, filepath.Clean(cfg.Data))
+				err = fmt.Errorf("%w; --archive-only reads the database alone", err)
 			}
 			return VerifyReport{}, err
 		}

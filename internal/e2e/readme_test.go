@@ -129,7 +129,7 @@ func (r *reader) dev(args ...string) *testenv.Process {
 	r.t.Helper()
 	p := testenv.Start(r.t, r.bin, nil, append([]string{"dev", "--listen", strings.TrimPrefix(r.url, "http://")}, r.absolute(args)...)...)
 	awaitHTTP(r.t, r.url+"/readyz")
-	p.WaitLog("Ctrl-C stops it.")
+	p.WaitLog("Ctrl-C stops it")
 	return p
 }
 
