@@ -97,8 +97,11 @@ func TestContract(t *testing.T) {
 
 				{"POST", "/agents/config", `{"filename":"new","model":"scripted/demo","description":"d","instruction":"i"}`, 200, "filepath"},
 				{"POST", "/agents/config", `{"filename":"new.yaml","model":"scripted/demo","description":"d","instruction":"i"}`, 200, "filepath"}, // once more
-				{"POST", "/agents/config", `{"filename":"new.yaml","model":"scripted/demo","description":"other","instruction":"i"}`, 409, "conflict"},
-				{"POST", "/agents/config", `{"filename":"demo","model":"scripted/demo","description":"d","instruction":"i"}`, 409, "conflict"},
+				{"GET", "/agents/new_1", "", 404, "not_found"}, // the very same file is no second one
+				{"POST", "/agents/config", `{"filename":"new.yaml","model":"scripted/demo","description":"other","instruction":"i"}`, 200, "filepath"},
+				{"GET", "/agents/new_1", "", 200, "agents"},
+				{"POST", "/agents/config", `{"filename":"demo","model":"scripted/demo","description":"d","instruction":"i"}`, 200, "filepath"},
+				{"GET", "/agents/demo_1.yaml", "", 200, "agents"},
 				{"POST", "/agents/config", `{"filename":"n2","model":"scripted/demo","description":"d"}`, 400, "invalid"},
 				{"POST", "/agents/config", `{"filename":"n2","model":"nothing","description":"d","instruction":"i"}`, 400, "invalid"},
 				{"POST", "/agents/config", `{"filename":"a b","model":"scripted/demo","description":"d","instruction":"i"}`, 400, "invalid"},

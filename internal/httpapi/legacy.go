@@ -50,16 +50,13 @@ func (a *API) legacy(mux *router, prefix string, agentsAsList bool) {
 	handle("POST", "/sessions/{id}/agent/{agent}/{agent_name}", l.run)
 	handle("POST", "/{id}/resumeStartOauth", l.startOAuth)
 	handle("POST", "/resumeCodeReceivedOauth", l.codeReceived)
+	l.newerRoutes(handle)
 	for _, n := range notOffered {
 		handle(n.method, n.path, func(http.ResponseWriter, *http.Request) error {
 			return holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: %s", n.what)
 		})
 	}
 }
-
-// notOffered are the routes of the contract that this deployment knows and does
-// not offer.
-var notOffered = []struct{ method, path, what string }{}
 
 // legacyRow is a row of GET /sessions.
 type legacyRow struct {
@@ -234,9 +231,13 @@ func (l legacyAPI) resume(w http.ResponseWriter, r *http.Request) error {
 	}
 	var in struct {
 		Confirmation string `json:"confirmation"`
+		Reason       string `json:"reason"` // newer clients say why not
 	}
 	if err := decodeJSON(body, &in); err != nil {
 		return err
+	}
+	if in.Confirmation == decisionApproveTool {
+		in.Confirmation = decisionApprove
 	}
 	if err := checkDecision("confirmation", in.Confirmation); err != nil {
 		return err
@@ -248,7 +249,7 @@ func (l legacyAPI) resume(w http.ResponseWriter, r *http.Request) error {
 	if err := l.exists(ctx, ref); err != nil {
 		return err
 	}
-	c, err := events.NewCommand(ref, events.KindDecide, commandID(ref, events.KindDecide, r.Header.Get("Idempotency-Key")), events.DecideBody{Decision: in.Confirmation})
+	c, err := events.NewCommand(ref, events.KindDecide, commandID(ref, events.KindDecide, r.Header.Get("Idempotency-Key")), events.DecideBody{Decision: in.Confirmation, Reason: in.Reason})
 	if err != nil {
 		return err
 	}

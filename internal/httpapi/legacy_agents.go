@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -56,7 +57,7 @@ func (l legacyAPI) getAgent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	doc, err := l.describe(f, l.agentsAsList)
+	doc, err := l.document(f)
 	if err != nil {
 		return err
 	}
@@ -112,11 +113,14 @@ func (l legacyAPI) editConfig(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	if in.Config, err = l.edits(r.Context(), name, in.Config); err != nil {
+		return err
+	}
 	f, err := l.editAgent(r.Context(), name, in.Config, agent.Condition{Match: r.Header.Get("If-Match")})
 	if err != nil {
 		return err
 	}
-	doc, err := l.describe(f, l.agentsAsList)
+	doc, err := l.document(f)
 	if err != nil {
 		return err
 	}
@@ -183,12 +187,28 @@ func (l legacyAPI) createConfig(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := changing(r.Context(), changeTimeout)
 	defer cancel()
-	f, err := l.cfg.Agents.Create(ctx, tenantOf(ctx), name, source, "put")
+	f, err := l.createFree(ctx, plainName(name), source)
 	if err != nil {
 		return agentsAway(err)
 	}
 	writeJSON(w, http.StatusOK, "application/json", map[string]string{"filepath": f.Name})
 	return nil
+}
+
+// maxFree is how many names createFree tries.
+const maxFree = 100
+
+// createFree stores a new file under name or, as the original does, under
+// name_1, name_2, … if there is another of that name.
+func (l legacyAPI) createFree(ctx context.Context, name string, source []byte) (agent.File, error) {
+	try := name
+	for i := 1; ; i++ {
+		f, err := l.cfg.Agents.Create(ctx, tenantOf(ctx), try, source, "put")
+		if holdfast.CodeOf(err) != holdfast.CodeConflict || i == maxFree {
+			return f, err
+		}
+		try = fmt.Sprintf("%s_%d", name, i)
+	}
 }
 
 // importAgent stores a file whose content the request brings or, where that is

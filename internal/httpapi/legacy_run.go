@@ -27,7 +27,11 @@ func (l legacyAPI) run(w http.ResponseWriter, r *http.Request) error {
 		ref: l.ref(r), agentInFile: r.PathValue("agent_name"), key: r.Header.Get("Idempotency-Key"),
 		history: true, // these clients send what they have sent before once more
 	}
-	if q.messages, err = userMessages(input); err != nil {
+	said := ofUser(input)
+	if len(said) == 0 && len(input) > 0 {
+		return holdfast.Errorf(holdfast.CodeInvalid, "messages: none of them is a text of the user")
+	}
+	if q.messages, err = userMessages(said); err != nil {
 		return err
 	}
 	if err := checkKey(q.key); err != nil {
@@ -80,6 +84,23 @@ func (l legacyAPI) run(w http.ResponseWriter, r *http.Request) error {
 		l.logError(ctx, "a stream broke off", err)
 	}
 	return nil
+}
+
+// ofUser returns what the user has said of what a client sends. Existing clients
+// send the whole conversation as they have it, answers included, and also what a
+// user sent without a word; what the others said the session knows better.
+func ofUser(list []MessageIn) []MessageIn {
+	out := make([]MessageIn, 0, len(list))
+	for _, m := range list {
+		switch m.Role {
+		case string(holdfast.RoleAssistant), string(holdfast.RoleTool), string(holdfast.RoleSystem):
+			continue
+		}
+		if m.Content != "" || len(m.Parts) > 0 {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 // errOtherRun says that the run to be streamed began before the cursor.

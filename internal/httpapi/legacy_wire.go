@@ -53,6 +53,12 @@ func (l *legacyWire) append(dst []byte, it *item) ([]byte, error) {
 			return dst, err
 		}
 		line, sse = acc, nil
+	case holdfast.TypeElicitationRequest:
+		asked, err := elicitationID(line)
+		if err != nil {
+			return dst, err
+		}
+		line, sse = asked, nil
 	case holdfast.TypeToolCall, holdfast.TypeToolCallConfirmation:
 		// The call is written; what was gathered of it is no longer needed.
 		clear(l.partial)
@@ -86,6 +92,21 @@ func appendEvent(dst []byte, seq uint64, line []byte) []byte {
 	dst = append(dst, "data: "...)
 	dst = append(dst, line...)
 	return append(dst, "\n\n"...)
+}
+
+// elicitationID adds the name under which newer clients look for a question's id.
+func elicitationID(line []byte) ([]byte, error) {
+	var doc struct {
+		ID json.RawMessage `json:"id"`
+	}
+	if err := json.Unmarshal(line, &doc); err != nil {
+		return nil, fmt.Errorf("read a question: %w", err)
+	}
+	if len(doc.ID) == 0 {
+		return line, nil
+	}
+	out := append([]byte(`{"elicitation_id":`), doc.ID...)
+	return append(append(out, ','), line[1:]...), nil
 }
 
 // wantsAgent reports whether clients of the contract insist on an agent_name.

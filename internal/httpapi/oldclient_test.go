@@ -36,6 +36,7 @@ var oldMembers = map[string][]string{
 	"tool_call":              {"agent_name", "tool_call.id", "tool_call.type", "tool_call.function.name", "tool_call.function.arguments"},
 	"tool_call_confirmation": {"agent_name", "tool_call.id", "tool_call.type", "tool_call.function.name", "tool_call.function.arguments"},
 	"tool_call_response":     {"agent_name", "response", "tool_call.id", "tool_call.function.name"},
+	"elicitation_request":    {"message", "elicitation_id", "agent_name"},
 	"session_title":          {"session_id", "title"},
 	"session_summary":        {"session_id", "summary"},
 	"session_compaction":     {"session_id", "status"},

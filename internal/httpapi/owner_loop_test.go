@@ -53,7 +53,7 @@ func (p *played) loopEffect(c events.Command) (evs []holdfast.Event, run string,
 		switch {
 		case given == p.given:
 			return nil, p.active, nil
-		case ok && q.ID != b.ID:
+		case ok && b.ID != "" && q.ID != b.ID:
 			return nil, "", holdfast.Errorf(holdfast.CodeNotFound, "no question %s waits for an answer", b.ID)
 		case !ok:
 			return nil, "", holdfast.Errorf(holdfast.CodeConflict, "nothing waits for an answer")
