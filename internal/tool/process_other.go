@@ -21,6 +21,9 @@ func KillGroup(pid int) {
 	}
 }
 
+// ReapGroup has nothing to do: there are no orphans to take leave of.
+func ReapGroup(int) {}
+
 // safeEnvironment are the variables that a command gets from the worker; without
 // the last ones Windows starts next to nothing.
 var safeEnvironment = []string{"PATH", "HOME", "USERPROFILE", "SystemRoot", "PATHEXT", "TEMP"}

@@ -3,8 +3,10 @@
 package tool
 
 import (
+	"errors"
 	"os/exec"
 	"syscall"
+	"time"
 )
 
 // OwnGroup makes the command the leader of a process group, so that what it
@@ -16,6 +18,22 @@ func TerminateGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGTERM) }
 
 // KillGroup ends the whole group. That it is gone is no error.
 func KillGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
+
+// ReapGroup takes leave of what was in the group of a command that has ended and was
+// killed: where this process is the one that orphans are given to (the first of a
+// container), they would stay in the table of processes for ever. It waits for no
+// longer than a second.
+func ReapGroup(pid int) {
+	for range 100 {
+		switch got, err := syscall.Wait4(-pid, nil, syscall.WNOHANG, nil); {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return // none of them is ours, or none is left
+		case got == 0: // killed, and not gone yet
+			<-time.After(10 * time.Millisecond)
+		}
+	}
+}
 
 // safeEnvironment are the variables that a command gets from the worker.
 var safeEnvironment = []string{"PATH", "HOME"}

@@ -287,7 +287,7 @@ func TestBadAgents(t *testing.T) {
 		want    string
 		success bool
 	}{
-		"unauthorized": {func(w http.ResponseWriter, _ string) { w.WriteHeader(http.StatusUnauthorized) }, "The call failed: the agent refused the credentials (HTTP 401).", false},
+		"unauthorized": {func(w http.ResponseWriter, _ string) { w.WriteHeader(http.StatusUnauthorized) }, "The call failed: the agent wants other credentials (HTTP 401); the agent file gives them under `headers`.", false},
 		"redirect": {func(w http.ResponseWriter, _ string) {
 			w.Header().Set("Location", "http://other.invalid")
 			w.WriteHeader(http.StatusTemporaryRedirect)

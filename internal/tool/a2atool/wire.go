@@ -45,7 +45,7 @@ type statusError struct {
 func (e *statusError) Error() string {
 	switch {
 	case e.status == http.StatusUnauthorized || e.status == http.StatusForbidden:
-		return fmt.Sprintf("the agent refused the credentials (HTTP %d)", e.status)
+		return fmt.Sprintf("the agent wants other credentials (HTTP %d); the agent file gives them under `headers`", e.status)
 	case e.status >= 300 && e.status < 400:
 		return fmt.Sprintf("the agent redirects to %q, which is refused (HTTP %d)", e.location, e.status)
 	}

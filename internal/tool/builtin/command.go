@@ -207,6 +207,7 @@ func (ch *child) settle() {
 		_ = ch.r.Close() // something left the group and holds the output
 		<-ch.drained
 	}
+	tool.ReapGroup(ch.cmd.Process.Pid)
 	ch.closePipes()
 }
 

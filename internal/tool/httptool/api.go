@@ -86,7 +86,7 @@ func NewAPI(a API, o Options) (*Toolset, error) {
 	if err != nil {
 		return invalid("its args are no JSON schema: %v", err)
 	}
-	c, err := newClient(o, a.Headers, &tmpl.base)
+	c, err := newClient(o, "api_config.headers", a.Headers, &tmpl.base)
 	if err != nil {
 		return invalid("%s", holdfast.PublicMessage(err))
 	}
@@ -197,7 +197,11 @@ func (t *template) request(method string, args map[string]json.RawMessage) (*req
 	for _, p := range t.path {
 		path.WriteString(p.text)
 		if p.arg != "" {
-			path.WriteString(url.PathEscape(plainText(args[p.arg])))
+			part := plainText(args[p.arg])
+			if part == "" {
+				return nil, fmt.Errorf("the argument %q is empty, and stands for a part of the path", p.arg)
+			}
+			path.WriteString(url.PathEscape(part))
 		}
 	}
 	if err := checkPath(path.String()); err != nil {

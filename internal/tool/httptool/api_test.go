@@ -183,7 +183,7 @@ func TestAPIAnswers(t *testing.T) {
 	m := newMirror(t)
 	for path, want := range map[string]tool.Result{
 		"GET /status/404":  {Output: "The server answered HTTP 404 Not Found.\nbecause", IsError: true},
-		"GET /status/401":  {Output: "The server answered HTTP 401 Unauthorized.\nbecause", IsError: true},
+		"GET /status/401":  {Output: "The server answered HTTP 401 Unauthorized. It wants credentials, which the agent file can give under `api_config.headers`, for example Authorization: Bearer ${env.TOKEN}.\nbecause", IsError: true},
 		"GET /status/204":  {Output: "HTTP 204 No Content, without content."},
 		"GET /status/302":  {Output: "GET /elsewhere\n"},
 		"GET /binary":      {Output: "[content that is no text: image/png, 6 bytes]"},

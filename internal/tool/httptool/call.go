@@ -181,7 +181,10 @@ func (c *call) build(args map[string]json.RawMessage) (*request, error) {
 		}
 		switch p.in {
 		case "path":
-			inPath[p.name] = p.inPath(v)
+			if inPath[p.name] = p.inPath(v); inPath[p.name] == "" {
+				// Without it the path would be that of another operation.
+				return nil, fmt.Errorf("the argument %q is empty, and stands for a part of the path", p.arg)
+			}
 		case "query":
 			query = append(query, p.inQuery(v)...)
 		case "header":

@@ -49,9 +49,11 @@ type client struct {
 	home    *url.URL
 	timeout time.Duration
 	agent   string
+	// key is where the agent file gives the headers.
+	key string
 }
 
-func newClient(o Options, headers map[string]string, home *url.URL) (*client, error) {
+func newClient(o Options, key string, headers map[string]string, home *url.URL) (*client, error) {
 	for name, value := range headers {
 		switch {
 		case slices.Contains(reservedHeaders, textproto.CanonicalMIMEHeaderKey(name)), !isToken(name):
@@ -61,7 +63,7 @@ func newClient(o Options, headers map[string]string, home *url.URL) (*client, er
 		}
 	}
 	c := &client{
-		headers: headers, home: home, timeout: cmp.Or(max(o.Timeout, 0), defaultTimeout),
+		key: key, headers: headers, home: home, timeout: cmp.Or(max(o.Timeout, 0), defaultTimeout),
 		agent: "holdfast/" + cmp.Or(o.Version, "dev"), release: func() {},
 	}
 	c.http.Transport = o.Transport
@@ -128,6 +130,8 @@ func (c *client) call(ctx context.Context, r *request) (tool.Result, error) {
 	}
 	status := fmt.Sprintf("HTTP %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
+		return tool.ErrorResult(tool.Bound(strings.TrimRight("The server answered "+status+". "+c.unauthorized(resp)+"\n"+text, "\n"))), nil
 	case resp.StatusCode >= 400:
 		return tool.ErrorResult(tool.Bound(strings.TrimRight("The server answered "+status+".\n"+text, "\n"))), nil
 	case resp.StatusCode >= 300 && resp.StatusCode != http.StatusNotModified:
@@ -137,6 +141,25 @@ func (c *client) call(ctx context.Context, r *request) (tool.Result, error) {
 		return tool.Result{Output: status + ", without content."}, nil
 	}
 	return tool.Result{Output: tool.Bound(text)}, nil
+}
+
+// unauthorized says what to do about an answer that wants credentials, or others. It is
+// a matter of the agent file: nobody is asked for them in the middle of a run.
+func (c *client) unauthorized(resp *http.Response) string {
+	var schemes []string
+	for _, challenge := range resp.Header.Values("WWW-Authenticate") {
+		if scheme, _, _ := strings.Cut(strings.TrimSpace(challenge), " "); isToken(scheme) && len(schemes) < 5 {
+			schemes = append(schemes, scheme)
+		}
+	}
+	wants := ""
+	if len(schemes) > 0 {
+		wants = " (" + strings.Join(schemes, ", ") + ")"
+	}
+	if len(c.headers) > 0 && (resp.Request.URL.Scheme == "https" || sameOrigin(resp.Request.URL, c.home)) {
+		return "It did not take the credentials" + wants + " that the agent file gives under `" + c.key + "`."
+	}
+	return "It wants credentials" + wants + ", which the agent file can give under `" + c.key + "`, for example Authorization: Bearer ${env.TOKEN}."
 }
 
 // failure says what became of a request without an answer.

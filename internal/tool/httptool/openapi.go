@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ const (
 
 // OpenAPI says where a description of an API is.
 type OpenAPI struct {
-	// URL of the document, JSON or YAML, of version 3.0 or 3.1. Required.
+	// URL of the document, JSON or YAML, of version 3.0, 3.1 or 3.2. Required.
 	URL string
 	// Name is the name of the toolset; "" is the URL.
 	Name string
@@ -60,7 +61,7 @@ func NewOpenAPI(a OpenAPI, o Options) (*Toolset, error) {
 	if err != nil {
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "OpenAPI document: %v", err)
 	}
-	c, err := newClient(o, a.Headers, u)
+	c, err := newClient(o, "headers", a.Headers, u)
 	if err != nil {
 		return nil, holdfast.WrapError(holdfast.CodeInvalid, err, "OpenAPI document: "+holdfast.PublicMessage(err))
 	}
@@ -92,6 +93,9 @@ func (a *OpenAPI) read(ctx context.Context, c *client, u *url.URL) ([]operation,
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusUnauthorized {
+		return nil, fmt.Errorf("the server answered HTTP %d. %s", resp.StatusCode, strings.TrimSuffix(c.unauthorized(resp), "."))
+	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the server answered HTTP %d", resp.StatusCode)
 	}
@@ -139,12 +143,12 @@ func parseDocument(raw []byte, from *url.URL) (*document, error) {
 	switch {
 	case strings.HasPrefix(version, "3.0."):
 		return &document{root: object, url: from, old: true}, nil
-	case strings.HasPrefix(version, "3.1."):
+	case strings.HasPrefix(version, "3.1."), strings.HasPrefix(version, "3.2."):
 		return &document{root: object, url: from}, nil
 	case object["swagger"] != nil:
-		return nil, errors.New("it is of version 2 (Swagger), and only 3.0 and 3.1 are offered; convert it")
+		return nil, errors.New("it is of version 2 (Swagger), and only 3.0 to 3.2 are offered; convert it")
 	}
-	return nil, fmt.Errorf("it says openapi: %q, and only 3.0 and 3.1 are offered", version)
+	return nil, fmt.Errorf("it says openapi: %q, and only 3.0 to 3.2 are offered", version)
 }
 
 // jsonable makes of what YAML gives what JSON would have given: keys are text.
@@ -186,8 +190,16 @@ func (d *document) operations(filter []string, log *slog.Logger) ([]operation, e
 	found, problem := 0, error(nil)
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		item, err := d.object(paths[path])
-		if err != nil {
-			return nil, fmt.Errorf("path %s: %w", path, err)
+		if err != nil { // one path that cannot be read does not take the others away
+			found++
+			problem = fmt.Errorf("path %s: %w", path, err)
+			log.Warn("path of an OpenAPI document is not offered", "document", d.url.Redacted(), "path", path, "reason", err)
+			continue
+		}
+		for _, key := range []string{"query", "additionalOperations"} { // of 3.2
+			if item[key] != nil {
+				log.Warn("operations of an OpenAPI document are not offered: their method is none of the usual ones", "document", d.url.Redacted(), "path", path, "key", key)
+			}
 		}
 		for _, method := range methods {
 			spec, ok := item[method].(map[string]any)
@@ -342,6 +354,11 @@ func (d *document) at(ref string) (any, error) {
 		switch in := at.(type) {
 		case map[string]any:
 			at, ok = in[segment]
+		case []any:
+			i, err := strconv.Atoi(segment)
+			if ok = err == nil && i >= 0 && i < len(in); ok {
+				at = in[i]
+			}
 		default:
 			ok = false
 		}

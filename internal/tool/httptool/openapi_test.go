@@ -143,7 +143,7 @@ func TestBadDocuments(t *testing.T) {
 		strings.Repeat(`{"items":`, 2000) + `{}` + strings.Repeat(`}`, 2000) + `}]}}}}`
 	for name, c := range map[string]struct{ document, want string }{
 		"swagger":          {`{"swagger":"2.0","paths":{}}`, "version 2 (Swagger)"},
-		"future":           {"openapi: 4.0.0", "only 3.0 and 3.1"},
+		"future":           {"openapi: 4.0.0", "only 3.0 to 3.2"},
 		"no object":        {"[1]", "no object"},
 		"garbage":          {"{", "no JSON"},
 		"html":             {"<html>: [", "neither JSON nor YAML"},
@@ -157,6 +157,8 @@ func TestBadDocuments(t *testing.T) {
 		"multipart":        {one(`{"requestBody":{"content":{"multipart/form-data":{}}}}`), "multipart/form-data is not offered"},
 		"reserved header":  {one(`{"parameters":[{"name":"Host","in":"header"}]}`), "cannot be a parameter"},
 		"server elsewhere": {one(`{"servers":[{"url":"file:///etc"}]}`), "no absolute URL"},
+		"bad path":         {`{"openapi":"3.2.0","paths":{"/x":{"$ref":"#/nowhere"}}}`, "leads nowhere"},
+		"index":            {one(`{"parameters":[{"$ref":"#/paths/~1x/get/parameters/9"}]}`), "leads nowhere"},
 		"path parameter":   {`{"openapi":"3.1.0","paths":{"/{x}":{"get":{}}}}`, "not described"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -174,6 +176,64 @@ func TestOpenAPILeavesOut(t *testing.T) {
 	defs, err := ts.Tools(t.Context())
 	if err != nil || len(defs) != 1 || defs[0].Name != "good" {
 		t.Errorf("%+v, %v", defs, err)
+	}
+}
+
+// What a document says in one place, and another points to; and an operation of another
+// path, which an argument must not reach.
+func TestOpenAPIOddButGood(t *testing.T) {
+	ts := openAPI(t, `{"openapi":"3.2.0","paths":{
+		"/broken":{"$ref":"#/nowhere"},
+		"/items/{id}":{"delete":{"operationId":"remove","parameters":[{"name":"id","in":"path","required":true,"schema":{"type":"string"}}]}},
+		"/other/{id}":{"get":{"operationId":"other","parameters":[{"$ref":"#/paths/~1items~1{id}/delete/parameters/0"}]}}}}`)
+	if got := call(t, ts, "other", `{"id":"7"}`); got.Output != "GET /other/7\nX-Secret: s\n" && !strings.HasPrefix(got.Output, "GET /other/7\n") {
+		t.Errorf("%+v", got)
+	}
+	for _, id := range []string{`""`, `[]`, `{}`} {
+		if got := call(t, ts, "remove", `{"id":`+id+`}`); !got.IsError || !strings.Contains(got.Output, "a part of the path") {
+			t.Errorf("%s: %+v", id, got)
+		}
+	}
+}
+
+// Who has no credentials is told where they belong.
+func TestCredentialsAreAMatterOfTheFile(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/openapi" && r.Header.Get("Authorization") != "" {
+			_, _ = io.WriteString(w, `{"openapi":"3.1.0","paths":{"/x":{"get":{"operationId":"x"}}}}`)
+			return
+		}
+		w.Header().Add("WWW-Authenticate", `Bearer realm="x", error="invalid_token"`)
+		w.Header().Add("WWW-Authenticate", "Basic")
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, "who are you?")
+	}))
+	t.Cleanup(srv.Close)
+	open := func(headers map[string]string) *httptool.Toolset {
+		ts, err := httptool.NewOpenAPI(httptool.OpenAPI{URL: srv.URL + "/openapi", Headers: headers}, httptool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = ts.Close() })
+		return ts
+	}
+	if _, err := open(nil).Tools(t.Context()); err == nil || !strings.Contains(err.Error(), "It wants credentials (Bearer, Basic), which the agent file can give under `headers`") {
+		t.Errorf("%v", err)
+	}
+	if got := call(t, open(map[string]string{"Authorization": "Bearer old"}), "x", ""); !got.IsError ||
+		got.Output != "The server answered HTTP 401 Unauthorized. It did not take the credentials (Bearer, Basic) that the agent file gives under `headers`.\nwho are you?" {
+		t.Errorf("%+v", got)
+	}
+	ts, err := httptool.NewAPI(httptool.API{Name: "n", Endpoint: srv.URL + "/x/${id}", Method: "GET", Args: json.RawMessage(`{"id":{}}`)}, httptool.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ts.Close() })
+	if got := call(t, ts, "n", `{"id":1}`); !got.IsError || !strings.Contains(got.Output, "can give under `api_config.headers`, for example Authorization: Bearer ${env.TOKEN}.") {
+		t.Errorf("%+v", got)
+	}
+	if got := call(t, ts, "n", `{"id":""}`); !got.IsError || !strings.Contains(got.Output, "a part of the path") {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -84,6 +84,7 @@ func startProcess(cfg *Config, inherit bool, log io.Writer) (_ *process, err err
 		// Whatever the server started and left behind ends too.
 		tool.KillGroup(p.cmd.Process.Pid)
 		close(p.exited)
+		tool.ReapGroup(p.cmd.Process.Pid)
 	})
 	return p, nil
 }
