@@ -193,10 +193,6 @@ func (e *Engine) resolve(ctx context.Context, s *State, b events.RunBody) source
 	return src
 }
 
-// StateFormat names the form of snapshots, JSON of a [State] that is packed by
-// [events.Pack]; one of another form is ignored.
-const StateFormat = "runtime.State/5 packed"
-
 // LoadState folds a session up to the end of its log, or up to seq through if
 // that is not 0. It starts from a snapshot where there is one.
 func (e *Engine) LoadState(ctx context.Context, ref holdfast.SessionRef, through uint64, worthSnapshot bool) (*State, uint64, error) {
@@ -220,6 +216,16 @@ func (e *Engine) LoadState(ctx context.Context, ref holdfast.SessionRef, through
 			}
 		}
 	}
+	if from > 0 {
+		same, err := e.beside(ctx, s)
+		if err != nil {
+			return nil, 0, err
+		}
+		if !same {
+			e.log.Warn("the log has another event where its snapshot was made; folding the whole log", "session", ref.String(), "seq", s.Seq)
+			s, from = NewState(ref), 0
+		}
+	}
 	_, err := e.cfg.Reader.Read(ctx, ref, s.Seq, func(env events.Envelope) error {
 		if through != 0 && env.Seq > through {
 			return errEnough
@@ -233,36 +239,6 @@ func (e *Engine) LoadState(ctx context.Context, ref holdfast.SessionRef, through
 }
 
 var errEnough = errors.New("enough")
-
-// snapshot keeps the state in the background if enough has happened since the
-// last snapshot.
-func (e *Engine) snapshot(s *State, since uint64) {
-	if e.cfg.Snapshots == nil || s.Seq-since < e.cfg.SnapshotEvery || s.Deleted {
-		return
-	}
-	if s.Run != nil {
-		for _, t := range s.Run.Threads {
-			if t.Open != nil {
-				return // what a model is saying right now is not in the JSON form
-			}
-		}
-	}
-	data, err := json.Marshal(s)
-	if err != nil {
-		e.log.Error("encode snapshot", "session", s.Ref.String(), "error", err)
-		return
-	}
-	snap := events.Snapshot{Seq: s.Seq, Format: StateFormat, Data: events.Pack(data)}
-	ref := s.Ref
-	e.background.Go(func() {
-		defer e.survive("keep a snapshot", ref)
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if err := e.cfg.Snapshots.PutSnapshot(ctx, ref, snap); err != nil {
-			e.log.Warn("keep snapshot", "session", ref.String(), "error", err)
-		}
-	})
-}
 
 // Drive drives the session that w owns until it is parked (nil), handed over
 // (events.ErrHandedOver), lost (events.ErrLost), or cannot go on.

@@ -279,6 +279,7 @@ func (s *State) Fold(e *events.Envelope) error {
 	if e.Epoch < s.Epoch {
 		return fmt.Errorf("fold %s: epoch fell from %d to %d at seq %d", s.Ref, s.Epoch, e.Epoch, e.Seq)
 	}
+	e = timed(e)
 	if err := s.fold(e); err != nil {
 		return fmt.Errorf("fold %s: event %d (%s): %w", s.Ref, e.Seq, e.Type, err)
 	}
@@ -600,6 +601,7 @@ func (s *State) foldEvent(e *events.Envelope, ev holdfast.Event) error {
 	if e.Seq != s.Seq+1 {
 		return fmt.Errorf("fold %s: %w: seq %d after %d", s.Ref, events.ErrGap, e.Seq, s.Seq)
 	}
+	e = timed(e)
 	if err := s.apply(e, ev); err != nil {
 		return fmt.Errorf("fold %s: event %d (%s): %w", s.Ref, e.Seq, e.Type, err)
 	}
