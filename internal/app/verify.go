@@ -67,7 +67,7 @@ func Verify(ctx context.Context, cfg config.Config, o VerifyOptions, out io.Writ
 			}
 		}
 		if len(rows) < 500 {
-			return v.report, nil
+			return v.report, v.rowless(ctx)
 		}
 	}
 }
@@ -77,6 +77,9 @@ type verifier struct {
 	store  Store
 	out    io.Writer
 	report VerifyReport
+	// timers are those of one tenant, by session and id.
+	tenant string
+	timers map[string]map[string]events.Timer
 }
 
 func (v *verifier) bad(violation events.Violation) {
@@ -93,18 +96,18 @@ func (v *verifier) session(ctx context.Context, ref holdfast.SessionRef) error {
 		return err
 	}
 	recorded := err == nil
-	if row.Deleted {
-		return nil // its events are gone, as they should be
-	}
 	snap, err := v.store.Snapshot(ctx, ref, 0)
 	if err != nil {
 		return err
 	}
 	rules := events.NewVerifier(ref, v.bad)
 	state := runtime.NewState(ref)
-	var projection events.SessionInfo
-	projected := false
-	_, err = v.reader.Read(ctx, ref, 0, func(e events.Envelope) error {
+	fold := events.NewRebuilt(ref)
+	reader := v.reader
+	if row.Deleted { // what the bus still has of it is of no use
+		reader = &events.Reader{Bus: noBus{}, Store: v.store}
+	}
+	head, err := reader.Read(ctx, ref, 0, func(e events.Envelope) error {
 		v.report.Events++
 		rules.Event(&e)
 		if err := state.Fold(&e); err != nil {
@@ -113,30 +116,33 @@ func (v *verifier) session(ctx context.Context, ref holdfast.SessionRef) error {
 		if snap.Seq == e.Seq {
 			v.snapshot(state, snap)
 		}
-		if row.ForkOf != "" && e.Seq <= row.ForkSeq {
-			projection.Head = events.Head{Seq: e.Seq, Epoch: e.Epoch}
-			return nil // the projection is of the session's own events
-		}
-		if recorded && e.Seq <= row.Head.Seq {
-			if err := projection.Apply(&e); err != nil {
+		switch {
+		case row.ForkOf != "" && e.Seq <= row.ForkSeq:
+			fold.Inherit(&e) // the projection is of the session's own events
+		case recorded && e.Seq <= row.Head.Seq:
+			if err := fold.Apply(&e); err != nil {
 				v.bad(events.Violation{Session: ref, Seq: e.Seq, Rule: "projection", Detail: err.Error()})
 			}
-			projected = true
 		}
 		return nil
 	})
-	if errors.Is(err, events.ErrGap) || errors.Is(err, events.ErrCorrupt) {
-		v.bad(events.Violation{Session: ref, Rule: "read", Detail: err.Error()})
+	switch {
+	case row.Deleted && (head.Seq == 0 || state.Deleted):
+		return nil // its events are gone, as they should be, or a fork needs them
+	case errors.Is(err, events.ErrGap), errors.Is(err, events.ErrCorrupt):
+		v.bad(events.Violation{Session: ref, Seq: head.Seq + 1, Rule: "read", Detail: err.Error()})
 		return nil
-	}
-	if err != nil {
+	case recorded && head.Seq < row.Head.Seq && (err == nil || errors.Is(err, events.ErrNoSession)):
+		v.bad(events.Violation{
+			Session: ref, Seq: head.Seq + 1, Rule: "read",
+			Detail: fmt.Sprintf("the log ends at %d, the database has recorded %d events", head.Seq, row.Head.Seq),
+		})
+		return nil
+	case err != nil || !recorded:
 		return err
 	}
-	if projected {
-		projection.Session = ref
-		v.projection(row, projection)
-	}
-	return nil
+	v.projection(row, fold.Info)
+	return v.beside(ctx, row, fold)
 }
 
 // snapshot compares a snapshot with the fold from the first event.

@@ -40,6 +40,9 @@ type Maintainer interface {
 	// All returns at most limit rows of all tenants, deleted sessions too, in order
 	// of tenant and id, beginning after the given one (zero: from the first).
 	All(ctx context.Context, after holdfast.SessionRef, limit int) ([]SessionInfo, error)
+	// Rowless returns at most limit sessions that have events and no row. There are
+	// none but where the database was damaged.
+	Rowless(ctx context.Context, limit int) ([]holdfast.SessionRef, error)
 }
 
 // Chunk is a run of consecutive events of one session as a store keeps it.

@@ -172,6 +172,29 @@ func (s *Store) All(ctx context.Context, after holdfast.SessionRef, limit int) (
 		WHERE (tenant, id) > ($1, $2) ORDER BY tenant, id LIMIT $3`, after.Tenant, after.Session, limit)
 }
 
+// Rowless implements [events.Maintainer].
+func (s *Store) Rowless(ctx context.Context, limit int) ([]holdfast.SessionRef, error) {
+	var list []holdfast.SessionRef
+	err := s.send(ctx, everyone, "look for events without a session", func(b *pgx.Batch) {
+		b.Queue(`SELECT DISTINCT tenant, session FROM event_chunks AS c
+			WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE tenant = c.tenant AND id = c.session)
+			ORDER BY tenant, session LIMIT $1`, limit).Query(func(rows pgx.Rows) error {
+			for rows.Next() {
+				var ref holdfast.SessionRef
+				if err := rows.Scan(&ref.Tenant, &ref.Session); err != nil {
+					return err
+				}
+				list = append(list, ref)
+			}
+			return rows.Err()
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
+}
+
 func (s *Store) infos(ctx context.Context, tenant, doing, query string, args ...any) ([]events.SessionInfo, error) {
 	var list []events.SessionInfo
 	err := s.send(ctx, tenant, doing, func(b *pgx.Batch) {

@@ -128,6 +128,27 @@ func (s *Store) All(ctx context.Context, after holdfast.SessionRef, limit int) (
 		WHERE (tenant, id) > (?, ?) ORDER BY tenant, id LIMIT ?`, after.Tenant, after.Session, limit)
 }
 
+// Rowless implements [events.Maintainer].
+func (s *Store) Rowless(ctx context.Context, limit int) ([]holdfast.SessionRef, error) {
+	const doing = "look for events without a session"
+	rows, err := s.r.QueryContext(ctx, `SELECT DISTINCT tenant, session FROM event_chunks AS c
+		WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE tenant = c.tenant AND id = c.session)
+		ORDER BY tenant, session LIMIT ?`, limit)
+	if err != nil {
+		return nil, s.wrap(ctx, err, doing)
+	}
+	defer rows.Close()
+	var list []holdfast.SessionRef
+	for rows.Next() {
+		var ref holdfast.SessionRef
+		if err := rows.Scan(&ref.Tenant, &ref.Session); err != nil {
+			return nil, s.wrap(ctx, err, doing)
+		}
+		list = append(list, ref)
+	}
+	return list, s.wrap(ctx, rows.Err(), doing)
+}
+
 func (s *Store) infos(ctx context.Context, doing, query string, args ...any) ([]events.SessionInfo, error) {
 	rows, err := s.r.QueryContext(ctx, query, args...)
 	if err != nil {

@@ -404,6 +404,9 @@ func testOrphans(t *testing.T, a *archive) {
 	if len(got) != 1 || got[0].Session != theirs.ref {
 		t.Fatalf("orphans older than 90 minutes: %+v", got)
 	}
+	if refs, err := a.Rowless(t.Context(), 10); err != nil || len(refs) != 0 {
+		t.Errorf("events without a row: %v, %v", refs, err)
+	}
 }
 
 // testSearch checks that the filter of a page selects what it says.
