@@ -244,7 +244,9 @@ func TestVerifyFindsDamage(t *testing.T) {
 		{"another title", "projection", func(d *damaged) { d.exec(`UPDATE sessions SET title = 'x' WHERE id = ?`, d.session) }},
 		{"another status", "projection", func(d *damaged) { d.exec(`UPDATE sessions SET status = 'running' WHERE id = ?`, d.session) }},
 		{"other labels", "projection", func(d *damaged) { d.exec(`UPDATE sessions SET metadata = '{"k":"w"}' WHERE id = ?`, d.session) }},
-		{"other tokens", "projection", func(d *damaged) { d.exec(`UPDATE sessions SET input_tokens = input_tokens + 1 WHERE id = ?`, d.session) }},
+		{"other tokens", "projection", func(d *damaged) {
+			d.exec(`UPDATE sessions SET input_tokens = input_tokens + 1 WHERE id = ?`, d.session)
+		}},
 		{"a timer is gone", "projection", func(d *damaged) { d.exec(`DELETE FROM timers`+mine, d.session) }},
 		{"a timer has another time", "projection", func(d *damaged) { d.exec(`UPDATE timers SET at = at - 1`+mine, d.session) }},
 		{"a timer that nobody set", "projection", func(d *damaged) {
