@@ -91,3 +91,20 @@ func TestBadMCPCatalogues(t *testing.T) {
 		t.Errorf("%v, %v", c, err)
 	}
 }
+
+// TestDocumentedMCPCatalogue: the catalogue of docs/operations.md can be read.
+func TestDocumentedMCPCatalogue(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, found := strings.Cut(string(page), "```yaml\n")
+	block, _, _ = strings.Cut(block, "```")
+	file := filepath.Join(t.TempDir(), "catalogue.yaml")
+	if err := os.WriteFile(file, []byte(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := readMCPCatalogue(file); !found || err != nil || len(c) != 2 {
+		t.Errorf("%d servers, %v", len(c), err)
+	}
+}
