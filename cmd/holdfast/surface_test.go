@@ -249,3 +249,40 @@ func asCommand() (code int, ok bool) {
 	}
 	return execute(context.Background(), os.Args[1:]), true
 }
+
+// TestNamedCommands: commands that a page names in a sentence are there, with their
+// flags.
+func TestNamedCommands(t *testing.T) {
+	pages, err := filepath.Glob(filepath.Join("..", "..", "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, page := range append(pages, filepath.Join("..", "..", "README.md"), filepath.Join("..", "..", "examples", "README.md")) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile("(?m)`holdfast ([a-z][^`\n]*)`").FindAllStringSubmatch(string(text), -1) {
+			found++
+			words := shellWords(m[1])
+			root := rootCommand()
+			root.InitDefaultCompletionCmd()
+			c, rest, err := root.Find(words)
+			if err != nil || c == root || c.HasSubCommands() && len(rest) > 0 {
+				t.Errorf("%s: `holdfast %s`: there is no such command", filepath.Base(page), m[1])
+				continue
+			}
+			for _, w := range rest {
+				name, isFlag := strings.CutPrefix(w, "--")
+				name, _, _ = strings.Cut(name, "=")
+				if isFlag && c.Flags().Lookup(name) == nil && c.InheritedFlags().Lookup(name) == nil {
+					t.Errorf("%s: `holdfast %s`: there is no flag --%s", filepath.Base(page), m[1], name)
+				}
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("the pages name %d commands", found)
+	}
+}
