@@ -96,7 +96,7 @@ func TestReplays(t *testing.T) {
 	}
 	addr := freeAddress(t)
 	env := []string{"KEY=sk-replay-0123456789"}
-	for _, k := range []string{"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "MISTRAL_API_KEY", "AZURE_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"} {
+	for _, k := range []string{"OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GOOGLE_API_KEY", "MISTRAL_API_KEY", "AZURE_API_KEY", "XAI_API_KEY", "AWS_BEARER_TOKEN_BEDROCK"} {
 		env = append(env, k+"=sk-replay-0123456789")
 	}
 	env = append(env, "OPENAI_BASE_URL="+srv.URL+"/openai-chat-env/v1")

@@ -74,6 +74,17 @@ func TestObject(t *testing.T) {
 	}
 }
 
+func TestCallName(t *testing.T) {
+	for name, want := range map[string]string{
+		"get_weather": "get_weather", "": "_", "functions.get<|x|>": "functions_get__x__", "größe": "gr__e",
+		strings.Repeat("n", 65): strings.Repeat("n", 64),
+	} {
+		if got := model.CallName(name); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
 // FuzzString: every text becomes a JSON string that means the same as
 // encoding/json's.
 func FuzzString(f *testing.F) {

@@ -21,6 +21,10 @@ func TestThinking(t *testing.T) {
 		{"gemini-2.5-pro", "512", `{"includeThoughts":true,"thinkingBudget":512}`},
 		{"gemini-2.5-flash-lite", "max", `{"includeThoughts":true,"thinkingBudget":24576}`},
 		{"gemini-3-pro-preview", "low", `{"includeThoughts":true,"thinkingLevel":"LOW"}`},
+		{"gemini-3-pro-preview", "8000", `{"includeThoughts":true,"thinkingLevel":"HIGH"}`},
+		{"gemini-3.1-pro-preview", "8000", `{"includeThoughts":true,"thinkingLevel":"MEDIUM"}`},
+		{"gemini-3.1-pro-preview", "minimal", `{"includeThoughts":true,"thinkingLevel":"LOW"}`},
+		{"gemini-3.1-pro-preview", "0", `{"thinkingLevel":"LOW"}`},
 		{"gemini-3.8-flash", "none", `{"thinkingLevel":"MINIMAL"}`},
 		{"gemini-3.8-flash", "0", `{"thinkingLevel":"MINIMAL"}`},
 		{"gemini-3.8-flash", "-1", `{"includeThoughts":true}`},
@@ -31,7 +35,7 @@ func TestThinking(t *testing.T) {
 		{"gemini-flash-latest", "medium", `{"includeThoughts":true,"thinkingLevel":"MEDIUM"}`},
 		{"gemini-flash-latest", "300", `{"includeThoughts":true,"thinkingBudget":300}`},
 	} {
-		cfg := model.Config{ThinkingBudget: c.budget}
+		cfg := model.Config{Model: c.name, ThinkingBudget: c.budget}
 		got, err := thinkingConfig(&cfg, generation(c.name), true)
 		if err != nil || string(got) != c.want {
 			t.Errorf("%s %q: %s %v, want %s", c.name, c.budget, got, err, c.want)

@@ -81,7 +81,7 @@ type Case struct {
 	run func(t *testing.T, p *Provider, c *Case, rec *Recording)
 }
 
-// Run runs all cases.
+// Run runs all cases, and checks which failures are asked again.
 func Run(t *testing.T, p Provider) {
 	known := map[string]bool{}
 	for i := range Cases {
@@ -108,6 +108,7 @@ func Run(t *testing.T, p Provider) {
 			replay(t, &p, c, rec)
 		})
 	}
+	t.Run("retries", func(t *testing.T) { retries(t, &p) })
 	for name := range p.Lacks {
 		if !known[name] {
 			t.Errorf("Lacks names %q, which is no case", name)

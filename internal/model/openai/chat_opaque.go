@@ -19,10 +19,11 @@ type chatOpaque struct {
 }
 
 // memory returns what a message remembers, nothing if that is another provider's.
-func (m *Model) memory(msg *holdfast.Message) (o chatOpaque) {
+func (m *Model) memory(msg *holdfast.Message) chatOpaque {
 	if len(msg.Opaque) == 0 || msg.OpaqueProvider != m.cfg.Provider && msg.OpaqueProvider != m.name {
-		return o
+		return chatOpaque{}
 	}
+	var o chatOpaque
 	// What cannot be read came from another API or another version of this package.
 	if json.Unmarshal(msg.Opaque, &o) != nil || o.API != "chat" {
 		return chatOpaque{}

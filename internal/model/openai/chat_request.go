@@ -114,7 +114,7 @@ func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
 				c := &msg.ToolCalls[i]
 				b = model.AppendString(append(b, `{"id":`...), m.callID(c.ID))
 				b = model.AppendString(append(b, `,"type":"function","function":{"name":`...), model.CallName(c.Function.Name))
-				b = model.AppendString(append(b, `,"arguments":`...), arguments(c))
+				b = appendArguments(append(b, `,"arguments":`...), c)
 				b = append(b, '}')
 				if extra := memory.Calls[c.ID]; extra != nil {
 					b = append(append(b, `,"extra_content":`...), extra...)
@@ -176,16 +176,19 @@ func (m *Model) callID(id string) string {
 	return hex.EncodeToString(sum[:5])[:9]
 }
 
-// arguments are a call's arguments as the model wrote them, {} for none. What is
+// appendArguments appends a call's arguments, as a JSON string, as the model wrote
+// them, {} for none. What is
 // no JSON object goes as the text of a member: servers read what they are sent (vLLM's
 // templates, Qwen: "the function.arguments parameter must be in JSON format"), and
 // one call gone wrong must not end the conversation.
-func arguments(c *holdfast.ToolCall) string {
+func appendArguments(b []byte, c *holdfast.ToolCall) []byte {
 	a := c.Function.Arguments
-	if a != "" && a[0] == '{' && json.Valid([]byte(a)) {
-		return a
+	// The room behind b is where the text can be looked at as bytes without a copy of
+	// its own.
+	if a != "" && a[0] == '{' && json.Valid(append(b, a...)[len(b):]) {
+		return model.AppendString(b, a)
 	}
-	return string(model.ArgumentsObject(a))
+	return model.AppendString(b, string(model.ArgumentsObject(a)))
 }
 
 // appendSchema appends the parameters of a tool: whole where the server is one's own,

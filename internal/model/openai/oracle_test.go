@@ -225,28 +225,6 @@ func FuzzResponsesStream(f *testing.F) {
 	})
 }
 
-func FuzzString(f *testing.F) {
-	f.Add("plain")
-	f.Add("\"\\\n\r\t\x00\x1f\x7f<>& ☔\u2028\xff\xc3\x28")
-	f.Fuzz(func(t *testing.T, s string) {
-		var got string
-		if err := json.Unmarshal(model.AppendString(nil, s), &got); err != nil {
-			t.Fatalf("%q: %v", s, err)
-		}
-		b, err := json.Marshal(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var want string
-		if err := json.Unmarshal(b, &want); err != nil {
-			t.Fatal(err)
-		}
-		if got != want {
-			t.Fatalf("%q, encoding/json %q", got, want)
-		}
-	})
-}
-
 // TestNoKeyToAnotherOrigin: a redirect must not carry the key away.
 func TestNoKeyToAnotherOrigin(t *testing.T) {
 	client := &http.Client{Transport: modeltest.Transport(func(r *http.Request) (*http.Response, error) {

@@ -132,7 +132,7 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 					comma()
 					b = model.AppendString(append(b, `{"type":"function_call","call_id":`...), c.ID)
 					b = model.AppendString(append(b, `,"name":`...), model.CallName(c.Function.Name))
-					b = model.AppendString(append(b, `,"arguments":`...), arguments(c))
+					b = appendArguments(append(b, `,"arguments":`...), c)
 					b = append(b, '}')
 				}
 			}
