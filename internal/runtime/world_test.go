@@ -462,7 +462,7 @@ func (e *effects) Tools(context.Context) ([]tool.Definition, error) {
 	schema := json.RawMessage(`{"type":"object"}`)
 	return []tool.Definition{
 		{Name: "look", Description: "reads", Parameters: schema, Effect: tool.EffectReadOnly},
-		{Name: "put", Description: "writes, keyed", Parameters: schema, Effect: tool.EffectIdempotent, NoApproval: true},
+		{Name: "put", Remote: "server-put", Description: "writes, keyed", Parameters: schema, Effect: tool.EffectIdempotent, NoApproval: true},
 		{Name: "pay", Description: "writes, unkeyed", Parameters: schema},
 		{Name: "pay_tell", Description: "writes, unkeyed", Parameters: schema, NoApproval: true, OnUnknown: "tell"},
 		{Name: "pay_ask", Description: "writes, unkeyed", Parameters: schema, NoApproval: true},
