@@ -171,10 +171,13 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 		return answer("The arguments are not a JSON object: %v", err)
 	}
 	rule, why := team.Permissions.Decide(args, c.Function.Name)
-	if known && t.def.Remote != "" {
+	for _, name := range []string{t.def.Remote, t.def.RuledAs} {
 		// What refuses or wants a question also counts under the name that the tool has
-		// at its server; what allows does not: another tool may have that name here.
-		if other, because := team.Permissions.Decide(args, t.def.Remote); other == agent.Deny || other == agent.Ask && rule == agent.Unset {
+		// at its server, and for tools that do the same; what allows does not.
+		if name == "" {
+			continue
+		}
+		if other, because := team.Permissions.Decide(args, name); other == agent.Deny || other == agent.Ask && rule == agent.Unset {
 			rule, why = other, because
 		}
 	}

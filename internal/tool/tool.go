@@ -35,7 +35,10 @@ type Definition struct {
 	Name string
 	// Remote is how the far side spells the name, "" if that is Name. Filters in
 	// agent files may use either.
-	Remote      string
+	Remote string
+	// RuledAs is a tool whose permissions' rules that refuse, or want a question, count
+	// for this one too, "" for none.
+	RuledAs     string
 	Title       string
 	Description string
 	// Parameters is the JSON schema of the arguments, passed to the model whole.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +20,12 @@ import (
 const (
 	// commandOutput is how much of a command's output a result holds: half of it
 	// from the beginning and half from the end.
-	commandOutput = tool.MaxOutput - 4<<10
+	commandOutput = tool.MaxOutput - 64<<10
+	// longOutput is how many bytes of an output a model surely sees; of what is longer
+	// it sees the beginning. What went wrong is mostly said at the end, so the last
+	// shownEnd bytes of a long one come first, too.
+	longOutput = 96 << 10
+	shownEnd   = 24 << 10
 	// spillLimit is how much of a longer output is kept in a file, in bytes.
 	spillLimit = 64 << 20
 	// drainGrace is how long what a command left running may still write.
@@ -117,7 +123,7 @@ func (h *host) run(ctx context.Context, c command) (tool.Result, error) {
 	ch.settle()
 	exit := ch.exit
 
-	output := out.finish()
+	output := endFirst(out.finish())
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return tool.Result{}, fmt.Errorf("running a command: %w", ctx.Err())
@@ -131,6 +137,18 @@ func (h *host) run(ctx context.Context, c command) (tool.Result, error) {
 		return succeeded("The command ended without output."), nil
 	}
 	return tool.Result{Output: output}, nil
+}
+
+// endFirst puts the end of a long output before it.
+func endFirst(output string) string {
+	if len(output) <= longOutput {
+		return output
+	}
+	end := output[len(output)-shownEnd:]
+	if _, rest, ok := strings.Cut(end, "\n"); ok && rest != "" {
+		end = rest // whole lines
+	}
+	return fmt.Sprintf("[a long output, %d bytes; these are the last ones]\n%s\n[and this is all of it]\n%s", len(output), strings.TrimRight(end, "\n"), output)
 }
 
 // child is a command that was started. Whoever starts one calls settle.

@@ -250,7 +250,7 @@ func (t *jobTools) entries() []entry {
 	id := text("job_id", "Id of the job")
 	return []entry{
 		{tool.Definition{
-			Name: "run_background_job", Title: "Run in the background",
+			Name: "run_background_job", Title: "Run in the background", RuledAs: "shell",
 			Description: "Start a command that goes on beside your work (a server, a watcher) and give back the id of the job at once.",
 			Parameters:  object([]string{"cmd"}, text("cmd", "The command"), text("cwd", "Directory to run in; the default is the working directory")),
 		}, run(t.start)},

@@ -73,6 +73,11 @@ func TestJobs(t *testing.T) {
 	dir := t.TempDir()
 	mustDo(t, os.Mkdir(filepath.Join(dir, "sub"), 0o755))
 	j := &jobsOf{T: t, ts: shell(t, builtin.ShellOptions{Dir: dir}), state: tooltest.State{}}
+	defs, err := j.ts.Tools(t.Context())
+	mustDo(t, err)
+	if len(defs) != 5 || defs[1].Name != "run_background_job" || defs[1].RuledAs != "shell" {
+		t.Errorf("%+v", defs)
+	}
 	if res := j.do("list_background_jobs"); res.IsError || res.Output != "There are no background jobs." {
 		t.Errorf("%+v", res)
 	}

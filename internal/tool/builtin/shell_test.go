@@ -169,10 +169,17 @@ func gone(t *testing.T, pid string) {
 func TestShellKeepsLongOutputInAFile(t *testing.T) {
 	ts := builtin.NewShell(builtin.ShellOptions{})
 	res := sh(t, ts, "echo first; seq 1 1500000; echo last")
-	if !strings.HasPrefix(res.Output, "first\n1\n") || !strings.HasSuffix(res.Output, "\n1500000\nlast\n") || len(res.Output) > tool.MaxOutput {
+	end, all, _ := strings.Cut(res.Output, "\n[and this is all of it]\n")
+	if !strings.HasPrefix(end, "[a long output, ") || !strings.HasSuffix(end, "\n1500000\nlast") || len(end) > 32<<10 {
+		t.Errorf("the end, which comes first: %.100q", end)
+	}
+	if !strings.HasPrefix(all, "first\n1\n") || !strings.HasSuffix(res.Output, "\n1500000\nlast\n") || len(res.Output) > tool.MaxOutput {
 		t.Errorf("%d bytes: %.40q … %q", len(res.Output), res.Output, res.Output[len(res.Output)-40:])
 	}
 	m := regexp.MustCompile(`the whole is in (\S+)\]`).FindStringSubmatch(res.Output)
+	if short := sh(t, ts, "seq 1 10000").Output; !strings.HasPrefix(short, "1\n2\n") {
+		t.Errorf("an output that is not long: %.40q", short)
+	}
 	if m == nil {
 		t.Fatal("the result names no file")
 	}

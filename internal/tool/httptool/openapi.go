@@ -182,6 +182,12 @@ var methods = []string{"get", "head", "options", "trace", "post", "put", "patch"
 // unbraced makes of a path what can be a name.
 var unbraced = strings.NewReplacer("{", "", "}", "", "/", "_")
 
+// plainName is a name as agent files of others spell it in filters: "_" for what divides
+// words, never two in a row.
+func plainName(name string) string {
+	return strings.Join(strings.FieldsFunc(name, func(r rune) bool { return strings.ContainsRune("/-._{}", r) }), "_")
+}
+
 // operations makes tools of the operations that the filter lets through, by path.
 func (d *document) operations(filter []string, log *slog.Logger) ([]operation, error) {
 	paths, _ := d.root["paths"].(map[string]any)
@@ -211,7 +217,7 @@ func (d *document) operations(filter []string, log *slog.Logger) ([]operation, e
 				name = method + "_" + unbraced.Replace(strings.Trim(path, "/"))
 			}
 			modelName := tool.ModelName(name, used)
-			if len(filter) > 0 && !slices.Contains(filter, name) && !slices.Contains(filter, modelName) {
+			if len(filter) > 0 && !slices.Contains(filter, name) && !slices.Contains(filter, modelName) && !slices.Contains(filter, plainName(name)) {
 				continue
 			}
 			found++

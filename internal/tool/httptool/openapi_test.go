@@ -196,6 +196,15 @@ func TestOpenAPIOddButGood(t *testing.T) {
 	}
 }
 
+// Files of others spell names of operations in their own way.
+func TestOpenAPIFilterNames(t *testing.T) {
+	ts := openAPI(t, `{"openapi":"3.1.0","paths":{"/a":{"get":{"operationId":"list-all.items"},"put":{"operationId":"put"}}}}`, "list_all_items")
+	defs, err := ts.Tools(t.Context())
+	if err != nil || len(defs) != 1 || defs[0].Name != "list-all_items" || defs[0].Remote != "list-all.items" {
+		t.Errorf("%+v, %v", defs, err)
+	}
+}
+
 // Who has no credentials is told where they belong.
 func TestCredentialsAreAMatterOfTheFile(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
