@@ -66,7 +66,9 @@ func (w *whole) UnmarshalJSON(raw []byte) error {
 	}
 	var quoted string
 	if json.Unmarshal(raw, &quoted) == nil {
-		text = strings.TrimSpace(quoted)
+		if text = strings.TrimSpace(quoted); text == "" {
+			return nil // said nothing
+		}
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<52 {
@@ -82,7 +84,7 @@ type yes bool
 // UnmarshalJSON implements json.Unmarshaler.
 func (y *yes) UnmarshalJSON(raw []byte) error {
 	switch text := strings.ToLower(strings.Trim(string(bytes.TrimSpace(raw)), `"`)); text {
-	case "null":
+	case "null", "": // said nothing
 	case "true", "false":
 		*y = text == "true"
 	default:

@@ -189,6 +189,9 @@ func (h *host) start(c command, out io.Writer) (_ *child, err error) {
 		}
 		ch.alive, theirs = alive, append(theirs, in)
 		ch.cmd.Stdin = in
+		if ch.cmd.Err == nil { // else the shell was not found, which Start says
+			ch.cmd.Path, ch.cmd.Args = "/bin/sh", []string{"/bin/sh", "-c", guarded, h.shell, c.line}
+		}
 	}
 	tool.OwnGroup(ch.cmd)
 	if err := ch.cmd.Start(); err != nil {
@@ -252,7 +255,7 @@ func (h *host) command(c command) (*exec.Cmd, error) {
 	if h.sandbox != nil {
 		return h.sandbox.Command(c.dir, env, h.shell, "-c", c.line)
 	}
-	cmd := exec.Command("/bin/sh", "-c", guarded, h.shell, c.line)
+	cmd := exec.Command(h.shell, "-c", c.line)
 	cmd.Dir, cmd.Env = c.dir, tool.Environment(env, h.inherit)
 	return cmd, nil
 }

@@ -62,6 +62,14 @@ type answerError struct {
 
 func (e *answerError) Error() string { return fmt.Sprintf("the server answered HTTP %d", e.status) }
 
+// accepts is what is asked for: some sites have their pages in Markdown, which needs no
+// conversion.
+var accepts = map[string]string{
+	"markdown": "text/markdown, text/html;q=0.9, text/plain;q=0.8, application/json;q=0.8, text/*;q=0.7, application/xml;q=0.6",
+	"text":     "text/plain, text/html;q=0.9, application/json;q=0.9, text/*;q=0.8, application/xml;q=0.7",
+	"html":     "text/html, application/xhtml+xml, text/plain;q=0.8, application/json;q=0.8, text/*;q=0.7, application/xml;q=0.6",
+}
+
 // maxErrorPage is how much of such a page is shown, in bytes.
 const maxErrorPage = 4 << 10
 
@@ -189,7 +197,7 @@ func (v *visit) page(ctx context.Context, address, format string, timeout time.D
 		v.leave(req)
 		return v.mayFetch(ctx, req.URL)
 	}}
-	resp, err := v.get(ctx, client, u, "text/html, text/plain, application/json, text/*;q=0.9, application/xml;q=0.8")
+	resp, err := v.get(ctx, client, u, accepts[format])
 	if err != nil {
 		return "", err
 	}

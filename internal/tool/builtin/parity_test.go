@@ -112,6 +112,10 @@ func TestFetchShowsWhatIsWrong(t *testing.T) {
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `{"error":"q is missing"}`+strings.Repeat(" x", 10_000))
+		case "/any":
+			kind, _, _ := strings.Cut(r.Header.Get("Accept"), ",")
+			w.Header().Set("Content-Type", kind)
+			_, _ = io.WriteString(w, "<b>"+kind+"</b>")
 		case "/html":
 			w.Header().Set("Content-Type", "text/html")
 			w.WriteHeader(http.StatusForbidden)
@@ -130,6 +134,11 @@ func TestFetchShowsWhatIsWrong(t *testing.T) {
 	}
 	if res := do("fetch", fmt.Sprintf(`{"urls":["%s/html"],"timeout":"30"}`, srv.URL)); !res.IsError || res.Output != "Error: the server answered HTTP 403.\nMembers only" {
 		t.Errorf("%+v", res)
+	}
+	for format, want := range map[string]string{"markdown": "<b>text/markdown</b>", "": "<b>text/markdown</b>", "text": "<b>text/plain</b>", "html": "<b>text/html</b>"} {
+		if res := do("fetch", fmt.Sprintf(`{"urls":["%s/any"],"format":%q,"timeout":""}`, srv.URL, format)); res.Output != want {
+			t.Errorf("%q: %+v", format, res)
+		}
 	}
 	if res := do("fetch", fmt.Sprintf(`{"urls":["%s/image"]}`, srv.URL)); !res.IsError || res.Output != "Error: the server answered HTTP 404." {
 		t.Errorf("%+v", res)
