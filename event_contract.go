@@ -24,6 +24,9 @@ type UserMessageEvent struct {
 	Parts []ContentPart `json:"multi_content,omitempty"`
 	// Command is the id of the command that brought the message.
 	Command string `json:"command,omitempty"`
+	// Typed is what the user wrote if the message is what a command of the agent, /name,
+	// made of it.
+	Typed string `json:"typed,omitempty"`
 }
 
 // StreamStartedEvent (stream_started) opens the stream of an agent; nested once per sub-agent.

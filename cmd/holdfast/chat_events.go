@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,7 +26,7 @@ func (ch *chat) take(e chatEntry) error {
 	switch ev := e.Event.(type) {
 	case *holdfast.UserMessageEvent:
 		ch.endText()
-		if i := slices.Index(ch.queue, ev.Message); i >= 0 {
+		if i := slices.Index(ch.queue, cmp.Or(ev.Typed, ev.Message)); i >= 0 {
 			ch.queue = slices.Delete(ch.queue, i, i+1)
 		}
 		ch.said(ev.Message)

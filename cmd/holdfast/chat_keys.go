@@ -199,6 +199,9 @@ func (ch *chat) command(ctx context.Context, text string) {
 		for _, c := range chatCommands {
 			ch.add(ch.fold(fmt.Sprintf("  %-18s %s", c.name+" "+c.args, c.what)))
 		}
+		for _, c := range ch.custom {
+			ch.add(ch.fold(fmt.Sprintf("  %-18s %s (of the agent)", clean(c.name), clean(firstLine(c.what)))))
+		}
 		for _, line := range []string{
 			"  //TEXT             say /TEXT to the agent",
 			"  Alt-Enter, Ctrl-J  a new line", "  Up, Down           what you wrote before",
@@ -250,6 +253,10 @@ func (ch *chat) command(ctx context.Context, text string) {
 	case "/quit", "/exit":
 		ch.over = true
 	default:
+		if ch.isCustom(name) {
+			ch.send(ctx, text, "")
+			return
+		}
 		ch.add(ch.fold(ch.style.red("there is no command "+oneLine(name, 40)+"; ") + "see /help, or write /" + oneLine(name, 40) + " to say it"))
 	}
 }
@@ -292,6 +299,11 @@ func (ch *chat) complete() {
 	for _, c := range chatCommands {
 		if text != "" && strings.HasPrefix(c.name, text) {
 			fits = append(fits, c.name)
+		}
+	}
+	for _, c := range ch.custom {
+		if text != "" && strings.HasPrefix(c.name, text) && !slices.Contains(fits, c.name) {
+			fits = append(fits, clean(c.name))
 		}
 	}
 	if len(fits) == 1 {

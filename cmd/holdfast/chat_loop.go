@@ -28,6 +28,8 @@ type chat struct {
 	agent     string // agent file
 	agentName string
 	approved  bool
+	learned   string        // the agent file whose commands custom has
+	custom    []namedPrompt // of the agent file
 
 	screen screen
 	editor editor
@@ -205,6 +207,7 @@ func (ch *chat) loop(ctx context.Context, keys <-chan []byte) error {
 	defer cancel()
 	ch.follow(ctx)
 	ch.approveAll(ctx) // what waited before
+	ch.learn(ctx)
 	tick := time.NewTicker(120 * time.Millisecond)
 	defer tick.Stop()
 	ch.repaint()

@@ -231,6 +231,11 @@ func (d *decoder) checkAgent(t *Team, a *Agent, names []string) {
 			a.Toolsets[i].Models = d.modelList(t, ref, fmt.Sprintf("%s.toolsets[%d].model", path, i))
 		}
 	}
+	for _, c := range a.Commands {
+		if c.Agent != "" && !slices.Contains(names, c.Agent) {
+			d.problemAt(path+".commands."+c.Name+".agent", "there is no agent `%s` in this file%s", c.Agent, didYouMean(c.Agent, names))
+		}
+	}
 	if a.Hooks != nil {
 		d.checkHooks(a.Hooks, path+".hooks")
 	}

@@ -148,6 +148,9 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, path string, f field) {
 
 // text checks a text against the limits of its key.
 func (d *decoder) text(n *yaml.Node, s, path string, f field) {
+	if what := calculated(s); what != "" {
+		d.notOffered(n, path, "`"+shorten(what)+"`, which is calculated", "write ${env.NAME} or ${env.NAME || \"text\"}")
+	}
 	if f.enum != nil && !slices.Contains(f.enum, s) {
 		d.problem(n, path, "`%s` is `%s`; it takes one of %s", lastKey(path), s, strings.Join(f.enum, ", "))
 	}

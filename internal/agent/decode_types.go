@@ -162,6 +162,9 @@ func (l *CommandList) decodeYAML(d *decoder, n *yaml.Node, path string) {
 			} else {
 				d.value(value, reflect.ValueOf(&c.Instruction).Elem(), sub, field{})
 			}
+			if what := refusedIn(c.Instruction); what != "" {
+				d.notOffered(value, sub, "`"+shorten(what)+"` in a command", "say in the prompt which tool the agent is to use")
+			}
 			*l = append(*l, c)
 		}
 	}

@@ -97,6 +97,7 @@ var samples = map[string]struct{ yaml, want string }{
 
 	"command.description": {"description: v1", `"description":"v1"`},
 	"command.instruction": {"instruction: v1", `"c":"v1"`},
+	"command.agent":       {"agent: peer", `"c":{"agent":"peer"}`},
 
 	"model.provider":            {"", `"provider":"openai"`},
 	"model.model":               {"", `"model":"x"`},
@@ -197,7 +198,7 @@ var place = map[string]string{
 	"permissions":       "permissions: {%s}",
 	"fallback":          "agents: {root: {model: openai/x, fallback: {%s}}}",
 	"structured_output": "agents: {root: {model: openai/x, structured_output: {name: v0, schema: {type: object}, %s}}}",
-	"command":           "agents: {root: {model: openai/x, commands: {c: {%s}}}}",
+	"command":           "agents: {root: {model: openai/x, commands: {c: {%s}}}, peer: {model: openai/x}}",
 	"agent":             "agents: {root: {model: openai/x, %s}, peer: {model: openai/x}}",
 	"hooks":             "agents: {root: {model: openai/x, hooks: {%s}}}",
 	"hook_matcher":      "agents: {root: {model: openai/x, hooks: {pre_tool_use: [{hooks: [{type: command, command: c}], %s}]}}}",

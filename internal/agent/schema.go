@@ -71,8 +71,7 @@ var sections = map[reflect.Type]section{
 		"mode": "",
 	}},
 	reflect.TypeFor[Command](): {"command", "a command", map[string]string{
-		"agent": "call the agent by name in a run",
-		"url":   "",
+		"url": "",
 	}},
 	reflect.TypeFor[Provider](): {"provider", "a provider", map[string]string{
 		"auth":             "use `token_key`",

@@ -17,7 +17,7 @@ import (
 // beyondSchema is what the loader says that a JSON schema cannot: that a name
 // leads nowhere, that a key needs another one, how a rule or a host is written.
 var beyondSchema = regexp.MustCompile("^(unknown provider |not offered in this deployment: (agent|model) |there is no (model|MCP server|agent) " +
-	"|not offered in this deployment: (models of )?provider `.*|model `.*` (needs `provider`|leads back to itself)|`ref` under `mcps` takes |`.*` is not a rule|the header `.*` holds a secret |`(allowed|blocked)_domains` takes " +
+	"|not offered in this deployment: ((models of )?provider `|`.*`, which is calculated|`.*` in a command)|model `.*` (needs `provider`|leads back to itself)|`ref` under `mcps` takes |`.*` is not a rule|the header `.*` holds a secret |`(allowed|blocked)_domains` takes " +
 	"|`.*` is not a model; |provider `.*` needs `base_url`|agent `.*` lists itself |`.*` is listed twice |`.*` is `.*`; the |`(args|env|config|working_dir)` goes with " +
 	"|a toolset of type mcp needs |`.*` takes a duration |command `.*` is given twice|an agent's name must )")
 

@@ -122,11 +122,11 @@ type Agent struct {
 	Fallback    *Fallback   `json:"fallback,omitempty" doc:"What to do when the model fails."`
 	Description string      `json:"description,omitempty" doc:"What the agent is for; other agents and people choose it by this."`
 	Welcome     string      `json:"welcome_message,omitempty" doc:"Shown to the user before the first message."`
-	Instruction string      `json:"instruction,omitempty" doc:"The system prompt."`
+	Instruction string      `json:"instruction,omitempty" doc:"The system prompt. ${env.NAME} and ${env.NAME || \"text\"} stand for a secret."`
 	Toolsets    []*Toolset  `json:"toolsets,omitempty" doc:"The tools of the agent."`
 	SubAgents   []string    `json:"sub_agents,omitempty" doc:"Agents of this file to which it can transfer a task and wait for the result."`
 	Handoffs    []string    `json:"handoffs,omitempty" doc:"Agents of this file to which it can hand over the conversation."`
-	Commands    CommandList `json:"commands,omitempty" doc:"Named prompts, for /name in a client. A text, or description and instruction."`
+	Commands    CommandList `json:"commands,omitempty" doc:"Named prompts: a message that begins with /name becomes the prompt. A text, or description, instruction and agent."`
 
 	AddDate            bool `json:"add_date,omitempty" doc:"Tell the model today's date."`
 	AddEnvironmentInfo bool `json:"add_environment_info,omitempty" doc:"Tell the model about the place where its tools run."`
@@ -180,7 +180,8 @@ func (o Object) MarshalJSON() ([]byte, error) { return json.RawMessage(o).Marsha
 type Command struct {
 	Name        string `json:"-"`
 	Description string `json:"description,omitempty" doc:"One line for completion and help."`
-	Instruction string `json:"instruction,omitempty" doc:"The prompt. $1, $2 … stand for what the user typed after the name."`
+	Instruction string `json:"instruction,omitempty" doc:"The prompt. ${args} stands for what the user typed after the name, ${args[0]} or $1 for its first word; without any it comes behind."`
+	Agent       string `json:"agent,omitempty" doc:"Agent of this file that has the conversation from then on."`
 }
 
 // CommandList holds commands in the order of the file. Its JSON form is an
@@ -197,7 +198,7 @@ func (l CommandList) MarshalJSON() ([]byte, error) {
 			b.WriteByte(',')
 		}
 		var value any = c.Instruction
-		if c.Description != "" {
+		if c.Description != "" || c.Agent != "" {
 			value = c
 		}
 		pair, err := json.Marshal(map[string]any{c.Name: value})

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -370,7 +369,7 @@ func (a *agents) scripts(tenant string, t *agent.Toolset) (map[string]builtin.Sc
 		}
 		env := maps.Clone(s.Env)
 		for k, v := range env {
-			if env[k], err = a.expandRefs(secretOnly, tenant, v); err != nil {
+			if env[k], err = agent.ExpandEnv(v, a.lookup(tenant)); err != nil {
 				return nil, fmt.Errorf("environment of script %s: %s: %w", name, k, err)
 			}
 		}
@@ -474,9 +473,6 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 	return mcptool.New(cfg, o)
 }
 
-// reference is how an agent file names a secret.
-var reference = regexp.MustCompile(`\$\{(?:env\.)?([A-Za-z_][A-Za-z0-9_]*)\}`)
-
 // expand replaces ${env.NAME} by the secret of that name.
 func (a *agents) expand(tenant string, in map[string]string) (map[string]string, error) {
 	if len(in) == 0 {
@@ -494,23 +490,15 @@ func (a *agents) expand(tenant string, in map[string]string) (map[string]string,
 
 // expandText is expand for one text.
 func (a *agents) expandText(tenant, text string) (string, error) {
-	return a.expandRefs(reference, tenant, text)
+	return agent.Expand(text, a.lookup(tenant))
 }
 
-// secretOnly is how an agent file names a secret where other things begin with ${ too.
-var secretOnly = regexp.MustCompile(`\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}`)
+// lookup gives the secrets of a tenant.
+func (a *agents) lookup(tenant string) agent.Lookup {
+	return func(name string) (string, error) { return a.secret(tenant, name) }
+}
 
-func (a *agents) expandRefs(refs *regexp.Regexp, tenant, text string) (string, error) {
-	var missing error
-	out := refs.ReplaceAllStringFunc(text, func(m string) string {
-		value, err := a.secret(tenant, refs.FindStringSubmatch(m)[1])
-		if err != nil {
-			missing = err
-		}
-		return value
-	})
-	if missing != nil {
-		return "", missing
-	}
-	return out, nil
+// ExpandPrompt implements [runtime.Expander].
+func (a *agents) ExpandPrompt(_ context.Context, tenant, text string) (string, error) {
+	return agent.ExpandPrompt(text, a.lookup(tenant))
 }

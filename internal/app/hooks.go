@@ -41,11 +41,11 @@ func (a *agents) RunHook(ctx context.Context, s holdfast.SessionRef, _ *agent.Ag
 	if h.Timeout != nil {
 		c.Timeout = time.Duration(*h.Timeout) * time.Second
 	}
-	if c.Env, err = a.expand(s.Tenant, h.Env); err != nil {
-		return tool.HookOutput{}, fmt.Errorf("environment of the hook: %w", err)
-	}
-	if c.Env == nil {
-		c.Env = map[string]string{}
+	c.Env = map[string]string{}
+	for name, value := range h.Env {
+		if c.Env[name], err = agent.ExpandEnv(value, a.lookup(s.Tenant)); err != nil {
+			return tool.HookOutput{}, fmt.Errorf("environment of the hook: %s: %w", name, err)
+		}
 	}
 	c.Env[keyVariable] = in.IdempotencyKey
 	in.Cwd = cmp.Or(in.Cwd, c.Dir)
@@ -62,6 +62,14 @@ func (h hostAgents) RunHook(ctx context.Context, s holdfast.SessionRef, ag *agen
 		return tool.HookOutput{}, runtime.ErrNoHooks
 	}
 	return r.RunHook(ctx, s, ag, k, in)
+}
+
+// ExpandPrompt implements [runtime.Expander].
+func (h hostAgents) ExpandPrompt(ctx context.Context, tenant, text string) (string, error) {
+	if x, ok := h.Agents.(runtime.Expander); ok {
+		return x.ExpandPrompt(ctx, tenant, text)
+	}
+	return text, nil
 }
 
 // Surroundings implements [runtime.Surroundings].

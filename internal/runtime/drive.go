@@ -451,16 +451,30 @@ func (d *drive) working(ctx context.Context, fn func(ctx context.Context)) {
 
 // startRun begins the next queued run: its messages enter the conversation.
 func (d *drive) startRun(ctx context.Context) error {
+	var q Queued
+	var team *agent.Team
+	d.locked(func() {
+		q = *d.s.Queue[0]
+		q.AgentInFile, team = d.startsWith(&q)
+	})
+	said, to, err := d.said(ctx, team, q.AgentInFile, q.Messages)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	q := *d.s.Queue[0]
-	q.AgentInFile = d.startsWith(&q)
-	evs := []holdfast.Event{&holdfast.RunStartedEvent{Run: q.Run, Agent: q.Agent, AgentInFile: q.AgentInFile}}
-	for _, m := range q.Messages {
-		evs = append(evs, &holdfast.UserMessageEvent{Message: m.Content, Parts: m.Parts})
+	switch {
+	case d.s.Deleted || len(d.s.Queue) == 0 || d.s.Queue[0].Run != q.Run:
+		return nil // a command was quicker
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil:
+		return d.refuseRun(ctx, &q, err)
 	}
+	evs := []holdfast.Event{&holdfast.RunStartedEvent{Run: q.Run, Agent: q.Agent, AgentInFile: q.AgentInFile}}
+	evs = append(evs, said...)
 	evs = append(evs, &holdfast.StreamStartedEvent{AgentContext: holdfast.AgentContext{AgentName: q.AgentInFile}})
-	err := d.add(ctx, evs...)
+	if to != "" {
+		evs = append(evs, switched(q.AgentInFile, to))
+	}
+	err = d.add(ctx, evs...)
 	if errors.Is(err, events.ErrTooLarge) { // accepted by a program that did not look
 		return d.refuseRun(ctx, &q, errTooMany(q.Messages))
 	}
@@ -469,20 +483,20 @@ func (d *drive) startRun(ctx context.Context) error {
 
 // startsWith is the agent that a queued run starts with: the one that was named, else
 // the one to which the conversation was handed over, if the file still has it. The
-// caller holds mu.
-func (d *drive) startsWith(q *Queued) string {
-	if q.Named || d.s.HandedTo == "" || d.s.HandedIn != q.Agent {
-		return q.AgentInFile
-	}
+// team is nil if the file cannot be used. The caller holds mu.
+func (d *drive) startsWith(q *Queued) (string, *agent.Team) {
 	p, ok := d.s.fileOf(&Run{Agent: q.Agent, File: q.File})
 	if !ok {
-		return q.AgentInFile
+		return q.AgentInFile, nil
 	}
 	team, err := d.e.team(q.Agent, p)
-	if err != nil || team.Agent(d.s.HandedTo) == nil {
-		return q.AgentInFile
+	if err != nil {
+		return q.AgentInFile, nil
 	}
-	return d.s.HandedTo
+	if q.Named || d.s.HandedTo == "" || d.s.HandedIn != q.Agent || team.Agent(d.s.HandedTo) == nil {
+		return q.AgentInFile, team
+	}
+	return d.s.HandedTo, team
 }
 
 // openStream is needed only where a log ends between run_started and
@@ -495,10 +509,23 @@ func (d *drive) openStream(ctx context.Context) error {
 
 // steer lets a message that came during the run into the conversation.
 func (d *drive) steer(ctx context.Context) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	m := d.s.Run.Steer[0]
-	return d.add(ctx, &holdfast.UserMessageEvent{Message: m.Content, Parts: m.Parts})
+	var team *agent.Team
+	var name string
+	var first []holdfast.Message
+	d.locked(func() {
+		if len(d.s.Run.Steer) > 0 {
+			team, _, _ = d.team() // without it the message is what was written
+			name, first = d.s.top().Agent, d.s.Run.Steer[:1:1]
+		}
+	})
+	evs, to, err := d.said(ctx, team, name, first)
+	if err != nil || len(evs) == 0 {
+		return err
+	}
+	if to != "" {
+		evs = append(evs, switched(name, to))
+	}
+	return d.append(ctx, evs...)
 }
 
 // stopThread closes the innermost stream; a sub-agent's last words answer the

@@ -46,6 +46,9 @@ func (d *drive) modelStep(ctx context.Context) error {
 	if m := d.turnStarts(a); m != nil {
 		return d.runHooks(m)(ctx)
 	}
+	if a, err = d.instructed(ctx, a); err != nil {
+		return d.stopped(ctx, d.fail(ctx, a.Name, err))
+	}
 
 	var box *toolbox
 	var boxErr error

@@ -331,6 +331,17 @@ type testAgents struct {
 	trap func(what string)
 }
 
+// ExpandPrompt knows one value.
+func (a *testAgents) ExpandPrompt(_ context.Context, _, text string) (string, error) {
+	a.at("expand")
+	return agent.ExpandPrompt(text, func(name string) (string, error) {
+		if name == "PLACE" {
+			return "the harbour", nil
+		}
+		return "", holdfast.Errorf(holdfast.CodeModelAuth, "no %s", name)
+	})
+}
+
 // RunHook runs the command of a hook.
 func (a *testAgents) RunHook(ctx context.Context, _ holdfast.SessionRef, _ *agent.Agent, h *agent.Hook, in runtime.HookInput) (tool.HookOutput, error) {
 	a.at("hook " + in.HookEventName)

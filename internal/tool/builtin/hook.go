@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -14,6 +15,10 @@ import (
 
 // hookOutput is the most bytes of each output of a hook's command that are kept.
 const hookOutput = 1 << 20
+
+// guardedInput is guarded for a command that has an input of its own: the pipe whose
+// end takes the command along is its file 3.
+const guardedInput = `{ cat <&3; kill -KILL 0; } </dev/null >/dev/null 2>&1 & exec 3<&-; exec "$0" -c "$1"`
 
 // HookCommand is a command that is told something on its standard input.
 type HookCommand struct {
@@ -42,6 +47,18 @@ func RunHook(ctx context.Context, o ShellOptions, c HookCommand) (tool.HookOutpu
 	cmd, err := h.command(command{line: c.Line, dir: c.Dir, env: c.Env})
 	if err != nil {
 		return tool.HookOutput{}, fmt.Errorf("the command cannot be started: %w", err)
+	}
+	if h.sandbox == nil {
+		in, alive, err := os.Pipe()
+		if err != nil {
+			return tool.HookOutput{}, fmt.Errorf("the command cannot be started: %w", err)
+		}
+		defer func() {
+			_ = alive.Close()
+			_ = in.Close() // twice is harmless
+		}()
+		cmd.Args = []string{"/bin/sh", "-c", guardedInput, h.shell, c.Line}
+		cmd.ExtraFiles = []*os.File{in}
 	}
 	var stdout, stderr capped
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(c.Input), &stdout, &stderr
@@ -74,6 +91,7 @@ func RunHook(ctx context.Context, o ShellOptions, c HookCommand) (tool.HookOutpu
 		grace.Stop()
 	}
 	tool.KillGroup(cmd.Process.Pid)
+	tool.ReapGroup(cmd.Process.Pid)
 	out := tool.HookOutput{Stdout: stdout.text(), Stderr: stderr.text()}
 	var exit *exec.ExitError
 	switch {
