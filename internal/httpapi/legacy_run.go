@@ -72,6 +72,11 @@ func (l legacyAPI) run(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
+	if out.run != "" {
+		if after, err = l.ahead(ctx, out, after); err != nil {
+			l.logError(ctx, "what a run waits for could not be read", err) // the run itself can be
+		}
+	}
 	if out.wire, err = l.startWire(w, typeSSE, beatSSE); err != nil {
 		l.logError(ctx, "a stream could not begin", err)
 		return nil
@@ -84,6 +89,31 @@ func (l legacyAPI) run(w http.ResponseWriter, r *http.Request) error {
 		l.logError(ctx, "a stream broke off", err)
 	}
 	return nil
+}
+
+// ahead gives a stream what the run before its own waits for: a client that has not
+// delivered a decision, and says something else instead, would see nothing at all of
+// a run that has to wait for its turn. It returns where the stream is to begin.
+func (l legacyAPI) ahead(ctx context.Context, out *runSink, after uint64) (uint64, error) {
+	v, err := l.view(ctx, out.ref, 0)
+	if err != nil || v.Info.Run == "" || v.Info.Run == out.run {
+		return after, err
+	}
+	asked := map[uint64]bool{}
+	for _, p := range v.Pending {
+		asked[p.Seq] = p.Run == v.Info.Run
+	}
+	for _, q := range v.Questions {
+		asked[q.Seq] = q.Run == v.Info.Run
+	}
+	if len(asked) == 0 {
+		return after, nil // it goes on by itself
+	}
+	out.before, out.asked, out.since = v.Info.Run, asked, v.Info.Head.Seq
+	for seq := range asked {
+		after = min(after, seq-1)
+	}
+	return after, nil
 }
 
 // ofUser returns what the user has said of what a client sends. Existing clients
@@ -114,7 +144,13 @@ type runSink struct {
 	// own is the run that the request proposed; run is the one that is streamed, ""
 	// while command has no answer yet.
 	own, run, command string
-	buf               []byte
+	// before is the run whose turn it is while run waits for its own, "" if that waits
+	// for nobody: asked are the events with which it asks, and what it does behind
+	// since is shown too.
+	before string
+	asked  map[uint64]bool
+	since  uint64
+	buf    []byte
 }
 
 // event implements sink.
@@ -125,11 +161,14 @@ func (s *runSink) event(it *item) (done bool, err error) {
 	if s.command != "" {
 		return s.await(it)
 	}
-	if it.run != s.run {
+	switch {
+	case it.run == s.run:
+		if it.typ == holdfast.TypeRunFinished {
+			return true, nil
+		}
+	case s.before != "" && it.run == s.before && (s.asked[it.seq] || it.seq > s.since):
+	default:
 		return false, nil
-	}
-	if it.typ == holdfast.TypeRunFinished {
-		return true, nil
 	}
 	// What is void must be told here too: the text has been shown, and another follows,
 	// of the same model or of the one that takes over. Clients that do not know the

@@ -21,7 +21,8 @@ import (
 // a decision on the stream that asked for one.
 type oldClient struct {
 	base    string
-	quits   bool // gives up when it is asked for a decision
+	quits   bool   // gives up when it is asked for a decision
+	asked   func() // called once when it is asked for a decision
 	session string
 	said    []map[string]string
 }
@@ -126,6 +127,10 @@ func (c *oldClient) again(t *testing.T) (types []string, answer string, cut bool
 			// A moment, in which something that must not come would.
 			defer time.AfterFunc(300*time.Millisecond, quit).Stop()
 		}
+		if c.asked != nil && typ == "tool_call_confirmation" {
+			c.asked()
+			c.asked = nil
+		}
 		if typ == "agent_choice" {
 			answer += event["content"].(string)
 		}
@@ -191,6 +196,22 @@ func TestOldClientComesBack(t *testing.T) {
 	}
 	if n := strings.Count(fmt.Sprint(w.stored("asks")), "user_message"); n != 1 {
 		t.Errorf("the user's word is %d times in the log", n)
+	}
+}
+
+// A client whose decision never arrives says something else. Its run waits for its
+// turn, and the stream says what for.
+func TestOldClientSaysSomethingElse(t *testing.T) {
+	w := newWorld(t)
+	c := &oldClient{base: w.srv.URL, quits: true, session: "else"}
+	c.run(t, "tool")
+	c.quits = false
+	c.asked = func() { w.mustCall("POST", "/api/sessions/else/resume", `{"confirmation":"approve"}`, nil) }
+	types, answer, _ := c.run(t, "hello")
+	got := strings.Join(types, " ")
+	if !strings.HasPrefix(got, "tool_call_confirmation tool_call tool_call_response") || strings.Count(got, "user_message") != 1 ||
+		!strings.Contains(got, "user_message stream_started agent_choice") || !strings.HasSuffix(answer, "Hello, world.") {
+		t.Errorf("%q: %s", answer, got)
 	}
 }
 
