@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -138,11 +139,13 @@ func TestResponses(t *testing.T) {
 	var said strings.Builder
 	var id string
 	var last int64
+	parts := contentParts{}
 	take := func(ev responses.ResponseStreamEventUnion) {
 		if ev.SequenceNumber != int64(len(got)) {
 			t.Fatalf("event %d has sequence_number %d: %s", len(got), ev.SequenceNumber, ev.RawJSON())
 		}
 		got, last = append(got, ev.RawJSON()), ev.SequenceNumber
+		parts.check(t, ev)
 		if ev.Type == "response.created" {
 			id = ev.Response.ID
 		}
@@ -186,6 +189,8 @@ func TestResponses(t *testing.T) {
 	if n != len(got) {
 		t.Errorf("%d events read again, want %d", n, len(got))
 	}
+
+	t.Run("the network cuts, again and again", func(t *testing.T) { overCutNetwork(t, base) })
 
 	t.Run("it goes on in the session and in a fork of it", func(t *testing.T) {
 		second, err := c.Responses.New(ctx, responses.ResponseNewParams{Model: "demo", Input: text("plan a trip"), PreviousResponseID: openai.String(id)})
@@ -298,7 +303,7 @@ func TestResponses(t *testing.T) {
 			var answer struct {
 				Error struct{ Param, Code, Message string }
 			}
-			post(t, base+"/v1/responses", body, http.StatusNotImplemented, &answer)
+			post(t, base+"/v1/responses", body, http.StatusBadRequest, &answer)
 			if answer.Error.Param != param || answer.Error.Code != "not_offered" || !strings.Contains(answer.Error.Message, param) {
 				t.Errorf("%s: %+v", param, answer)
 			}
@@ -307,6 +312,8 @@ func TestResponses(t *testing.T) {
 		wantAPIError(t, err, http.StatusNotFound, "model", "not_found")
 		_, err = c.Responses.New(ctx, responses.ResponseNewParams{Model: "demo"})
 		wantAPIError(t, err, http.StatusBadRequest, "input", "invalid")
+		err = c.Post(ctx, "embeddings", map[string]string{"model": "demo"}, nil)
+		wantAPIError(t, err, http.StatusNotFound, "", "not_found")
 		other := sdk(base, "another-key-of-other")
 		_, err = other.Responses.Get(ctx, id, responses.ResponseGetParams{})
 		wantAPIError(t, err, http.StatusNotFound, "", "not_found")
@@ -316,6 +323,92 @@ func TestResponses(t *testing.T) {
 	})
 
 	t.Run("chat", func(t *testing.T) { chat(t, base) })
+}
+
+// contentParts are the parts that a stream has opened: SDKs that put a response
+// together fail on text for one that is not there.
+type contentParts map[[2]int64]bool
+
+func (p contentParts) check(t *testing.T, ev responses.ResponseStreamEventUnion) {
+	t.Helper()
+	at := [2]int64{ev.OutputIndex, ev.ContentIndex}
+	switch ev.Type {
+	case "response.content_part.added":
+		p[at] = true
+	case "response.output_text.delta", "response.output_text.done", "response.reasoning_text.delta", "response.reasoning_text.done", "response.content_part.done":
+		if !p[at] {
+			t.Errorf("%s for a part that is not there: %s", ev.Type, ev.RawJSON())
+		}
+	}
+}
+
+// overCutNetwork: a proxy resets every connection after some bytes. The SDK goes on
+// behind the last event that it has, and has every event once.
+func overCutNetwork(t *testing.T, base string) {
+	proxy := cutter(t, strings.TrimPrefix(base, "http://"), 6_000)
+	c := sdk("http://"+proxy, facadeKey, option.WithMaxRetries(0))
+	parts, kinds, said, id, cuts := contentParts{}, map[string]bool{}, "", "", 0
+	next := int64(0)
+	stream := c.Responses.NewStreaming(t.Context(), responses.ResponseNewParams{Model: "demo", Input: text("plan a trip")})
+	for {
+		for stream.Next() {
+			ev := stream.Current()
+			if ev.SequenceNumber != next {
+				t.Fatalf("event %d has sequence_number %d", next, ev.SequenceNumber)
+			}
+			next++
+			kinds[ev.Type] = true
+			parts.check(t, ev)
+			if ev.Type == "response.created" {
+				id = ev.Response.ID
+			}
+			if ev.Type == "response.completed" {
+				said = ev.Response.OutputText()
+			}
+		}
+		if stream.Err() == nil {
+			break
+		}
+		if cuts++; id == "" || cuts > 100 {
+			t.Fatalf("after %d cuts: %v", cuts, stream.Err())
+		}
+		stream = c.Responses.GetStreaming(t.Context(), id, responses.ResponseGetParams{StartingAfter: openai.Int(next - 1)})
+	}
+	if cuts == 0 || !kinds["response.reasoning_text.delta"] || !strings.HasPrefix(said, "Let me write that down.") {
+		t.Errorf("%d cuts, %v, %q", cuts, kinds, said)
+	}
+}
+
+// cutter is a proxy that resets each connection when the server has sent most
+// bytes over it, and returns its address.
+func cutter(t *testing.T, to string, most int64) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return // the test is over
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = in.Close()
+				return
+			}
+			go func() { _, _ = io.Copy(out, in); _ = out.Close() }()
+			go func() {
+				_, _ = io.CopyN(in, out, most)
+				_ = in.(*net.TCPConn).SetLinger(0) // a reset, not an end
+				_ = in.Close()
+				_ = out.Close()
+			}()
+		}
+	}()
+	return l.Addr().String()
 }
 
 // inputAndEnd: the input of a response is listed, and a response is deleted with

@@ -18,8 +18,12 @@ import (
 // parameter that would change nothing by its name. Sources: the API reference
 // of OpenAI, and the official SDKs, which are the tests.
 
-// openAIPaths are where errors have OpenAI's form.
-var openAIPaths = []string{"/v1/responses", "/v1/chat", "/v1/models"}
+// openAIPaths are where errors have OpenAI's form. Those behind the first three have
+// no routes here: an SDK that asks is to read that.
+var openAIPaths = []string{
+	"/v1/responses", "/v1/chat", "/v1/models",
+	"/v1/audio", "/v1/batches", "/v1/completions", "/v1/conversations", "/v1/embeddings", "/v1/files", "/v1/images", "/v1/moderations", "/v1/vector_stores",
+}
 
 // openAIPath reports whether a path belongs to OpenAI's dialect.
 func openAIPath(path string) bool {
@@ -83,7 +87,7 @@ func openAIFailureOf(err error) (int, openAIFailure) {
 		f.Type = "authentication_error"
 	case st == http.StatusForbidden:
 		f.Type = "permission_error"
-	case st >= http.StatusInternalServerError && st != http.StatusNotImplemented:
+	case st >= http.StatusInternalServerError && code != holdfast.CodeNotOffered:
 		f.Type = "server_error"
 	}
 	var p *paramError
@@ -101,6 +105,11 @@ func openAIFailureOf(err error) (int, openAIFailure) {
 func (a *API) writeOpenAIError(w http.ResponseWriter, r *http.Request, err error) {
 	a.logError(r.Context(), "request failed", err)
 	st, f := openAIFailureOf(err)
+	if f.Code == holdfast.CodeNotOffered {
+		// To their SDKs everything from 500 on is a failure of the server, which they
+		// try again: what is refused is a bad request.
+		st = http.StatusBadRequest
+	}
 	h := w.Header()
 	if st == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", `Bearer realm="holdfast"`)

@@ -233,6 +233,10 @@ func (f *responseFold) reasoning(delta string, it *item) error {
 		}
 		f.think = i
 		f.thinkText.Reset()
+		// SDKs that put a response together want the part before what is in it.
+		if err := f.emit(responseEvent{Type: "response.content_part.added", OutputIndex: &i, ContentIndex: &zero, ItemID: r.ID, Part: reasoningText{"reasoning_text", ""}}); err != nil {
+			return err
+		}
 	}
 	i := f.think
 	f.thinkText.WriteString(delta)
@@ -299,7 +303,10 @@ func (f *responseFold) thought(status string) error {
 	f.output[i] = r
 	if len(r.Content) > 0 {
 		text := r.Content[0].Text
-		if err := f.emit(responseEvent{Type: "response.reasoning_text.done", OutputIndex: &i, ContentIndex: &zero, ItemID: r.ID, Text: &text}); err != nil {
+		err := f.emitAll(
+			responseEvent{Type: "response.reasoning_text.done", OutputIndex: &i, ContentIndex: &zero, ItemID: r.ID, Text: &text},
+			responseEvent{Type: "response.content_part.done", OutputIndex: &i, ContentIndex: &zero, ItemID: r.ID, Part: r.Content[0]})
+		if err != nil {
 			return err
 		}
 	}

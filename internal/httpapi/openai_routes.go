@@ -60,7 +60,7 @@ func (a *API) openAIRoutes(mux *router, api huma.API) {
 	response := &huma.Schema{Ref: "#/components/schemas/OpenAIResponse"}
 	add(a.operation("openai-create-response", http.MethodPost, "/v1/responses", tag, "Create a response (OpenAI)",
 		"Has an agent answer. The run does not depend on the connection. Tools that need an approval end the response with mcp_approval_request items; the answer is a request with previous_response_id and mcp_approval_response items. A response that is incomplete waits for what holdfast_needs says; a request with previous_response_id and without input is what comes then.",
-		missing, conflict, http.StatusRequestEntityTooLarge, http.StatusNotImplemented),
+		missing, conflict, http.StatusRequestEntityTooLarge),
 		&huma.Schema{Ref: "#/components/schemas/OpenAIResponseRequest"}, response, true, key)
 	add(a.operation("openai-get-response", http.MethodGet, "/v1/responses/{id}", tag, "Get a response (OpenAI)",
 		"The response as it is now or, with stream=true, the events of its stream behind starting_after. Streams can be resumed at any time: nothing expires.", missing),
@@ -83,7 +83,7 @@ func (a *API) openAIRoutes(mux *router, api huma.API) {
 	schemas["OpenAIChatCompletion"] = object("OpenAI's chat completion.")
 	add(a.operation("openai-chat", http.MethodPost, "/v1/chat/completions", tag, "Create a chat completion (OpenAI)",
 		"Has an agent answer the newest messages of the user. The header Holdfast-Session names the session: without it there is a new one, whose id is in the same header of the answer. What the session has already is not said again. A run that needs a human is a conflict.",
-		missing, conflict, http.StatusRequestEntityTooLarge, http.StatusNotImplemented, http.StatusBadGateway),
+		missing, conflict, http.StatusRequestEntityTooLarge, http.StatusBadGateway),
 		&huma.Schema{Ref: "#/components/schemas/OpenAIChatRequest"}, &huma.Schema{Ref: "#/components/schemas/OpenAIChatCompletion"}, true, key,
 		&huma.Param{Name: sessionHeader, In: "header", Schema: str, Description: "Id of the session; made if there is none."})
 	schemas["OpenAIModel"] = object("An agent as a model.")
