@@ -40,9 +40,6 @@ const (
 	// same time.
 	batch   = 500
 	sending = 32
-	// away is the pause after a failure, least the shortest one at all.
-	away  = 500 * time.Millisecond
-	least = 5 * time.Millisecond
 	// sendTimeout is how long one command may take; the timer comes again by itself.
 	sendTimeout = 5 * time.Second
 )
@@ -63,34 +60,7 @@ func New(cfg Config) *Keeper {
 
 // Run fires what is due until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	failing := false
-	var rest backoff
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		}
-		var next time.Time
-		returned := false // else it panicked as a whole, not for one row
-		err := events.Guard(k.log, "fire timers", func() (err error) { next, err = k.Fire(ctx); returned = true; return err })
-		wait := k.cfg.Look
-		switch {
-		case err != nil && ctx.Err() == nil:
-			if !failing {
-				k.log.Warn("timers cannot be looked at, trying again", "error", err)
-			}
-			failing, wait = true, rest.after(returned)
-		case err == nil:
-			failing, rest = false, 0
-			if !next.IsZero() {
-				wait = max(least, min(wait, next.Sub(k.cfg.Now())))
-			}
-		}
-		timer.Reset(wait)
-	}
+	return rounds{what: "timers", look: k.cfg.Look, now: k.cfg.Now, log: k.log, fire: k.Fire}.run(ctx)
 }
 
 // Fire sends everything that is due now and returns when something is next, zero

@@ -75,34 +75,7 @@ func NewStarter(cfg StarterConfig) *Starter {
 
 // Run fires what is due until ctx ends.
 func (s *Starter) Run(ctx context.Context) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	failing := false
-	var rest backoff
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-timer.C:
-		}
-		var next time.Time
-		returned := false // else it panicked as a whole, not for one row
-		err := events.Guard(s.log, "fire schedules", func() (err error) { next, err = s.Fire(ctx); returned = true; return err })
-		wait := s.cfg.Look
-		switch {
-		case err != nil && ctx.Err() == nil:
-			if !failing {
-				s.log.Warn("schedules cannot be served, trying again", "error", err)
-			}
-			failing, wait = true, max(rest.after(returned), wait)
-		case err == nil:
-			failing, rest = false, 0
-			if !next.IsZero() {
-				wait = max(least, min(wait, next.Sub(s.cfg.Now())))
-			}
-		}
-		timer.Reset(wait)
-	}
+	return rounds{what: "schedules", look: s.cfg.Look, now: s.cfg.Now, log: s.log, fire: s.Fire}.run(ctx)
 }
 
 // Fire starts everything that is due now and returns when something is next, zero
