@@ -23,11 +23,7 @@ func agentList() *cobra.Command {
 	c := &cobra.Command{Use: "ls", Short: "List the agent files of the server", Args: exactArgs(0)}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, _ []string) error {
 		list, err := cl.GetAgents(c.Context())
 		if err != nil {
 			return err
@@ -51,7 +47,7 @@ func agentList() *cobra.Command {
 			tab.add(clean(a.Name), number, about)
 		}
 		return tab.print(c.OutOrStdout())
-	}
+	})
 	return c
 }
 
@@ -61,11 +57,7 @@ func agentShow() *cobra.Command {
 	c := &cobra.Command{Use: "show NAME", Short: "Print an agent file of the server; NAME@3 is its third version", Args: exactArgs(1), ValidArgsFunction: t.oneAgent}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
 		f, err := cl.GetAgentFile(c.Context(), args[0])
 		if err != nil {
 			return err
@@ -79,7 +71,7 @@ func agentShow() *cobra.Command {
 		}
 		_, err = fmt.Fprint(c.OutOrStdout(), source)
 		return err
-	}
+	})
 	return c
 }
 
@@ -94,11 +86,7 @@ func agentPut() *cobra.Command {
 	t.flags(c)
 	jsonFlag(c, &asJSON)
 	c.Flags().StringVar(&name, "name", "", "name on the server (default: that of the file)")
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
 		source, err := readAll(c, args[0])
 		if err != nil {
 			return err
@@ -118,7 +106,7 @@ func agentPut() *cobra.Command {
 			fmt.Fprintf(c.ErrOrStderr(), "%d:%d %s: %s\n", p.Line, p.Column, clean(p.Key), clean(p.Message))
 		}
 		return nil
-	}
+	})
 	return c
 }
 
@@ -128,11 +116,7 @@ func agentRemove() *cobra.Command {
 	c := &cobra.Command{Use: "rm NAME", Short: "Delete an agent file of the server", Args: exactArgs(1), ValidArgsFunction: t.oneAgent}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
 		if err := cl.DeleteAgent(c.Context(), args[0]); err != nil {
 			return err
 		}
@@ -141,7 +125,7 @@ func agentRemove() *cobra.Command {
 		}
 		fmt.Fprintln(c.ErrOrStderr(), "deleted", args[0])
 		return nil
-	}
+	})
 	return c
 }
 
@@ -211,11 +195,7 @@ func agentPush() *cobra.Command {
 	}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
 		done := progress(c.ErrOrStderr(), "pushing "+args[0])
 		p, err := cl.PushAgent(c.Context(), args[0], args[1])
 		done()
@@ -227,7 +207,7 @@ func agentPush() *cobra.Command {
 		}
 		fmt.Fprintln(c.OutOrStdout(), p.Digest)
 		return nil
-	}
+	})
 	return c
 }
 
@@ -239,11 +219,7 @@ func agentPull() *cobra.Command {
 	}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
 		done := progress(c.ErrOrStderr(), "pulling "+args[0])
 		p, err := cl.PullAgent(c.Context(), args[0])
 		done()
@@ -255,7 +231,7 @@ func agentPull() *cobra.Command {
 		}
 		fmt.Fprintln(c.OutOrStdout(), clean(p.Name))
 		return nil
-	}
+	})
 	return c
 }
 

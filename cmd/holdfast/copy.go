@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"github.com/holdfast-run/holdfast/client"
 )
 
 func exportCommand() *cobra.Command {
@@ -20,15 +22,7 @@ func exportCommand() *cobra.Command {
 	t.flags(c)
 	c.Flags().StringVarP(&file, "output", "o", "", "file to write (default: standard output)")
 	_ = c.MarkFlagFilename("output")
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
-		id, err := session(c.Context(), cl, args[0])
-		if err != nil {
-			return err
-		}
+	c.RunE = t.onSession(func(c *cobra.Command, cl *client.Client, id string, _ []string) error {
 		if file == "" {
 			_, err := cl.Export(c.Context(), id, jsonTo(c.OutOrStdout()))
 			return err
@@ -42,7 +36,7 @@ func exportCommand() *cobra.Command {
 		}
 		fmt.Fprintf(c.ErrOrStderr(), "%s: %d bytes\n", file, n)
 		return nil
-	}
+	})
 	return c
 }
 
@@ -77,11 +71,7 @@ func importCommand() *cobra.Command {
 	t.flags(c)
 	jsonFlag(c, &asJSON)
 	c.Flags().StringVar(&id, "id", "", "id of the new session (default: the one in the file)")
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
 		var far counter
 		in := c.InOrStdin()
 		if args[0] != "-" {
@@ -106,6 +96,6 @@ func importCommand() *cobra.Command {
 		}
 		fmt.Fprintln(c.OutOrStdout(), made.ID)
 		return nil
-	}
+	})
 	return c
 }

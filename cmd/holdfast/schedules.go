@@ -29,11 +29,7 @@ func schedulesList() *cobra.Command {
 	c := &cobra.Command{Use: "ls", Short: "List schedules, newest first", Args: exactArgs(0)}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, _ []string) error {
 		list := []client.Schedule{}
 		for s, err := range cl.Schedules(c.Context()) {
 			if err != nil {
@@ -57,7 +53,7 @@ func schedulesList() *cobra.Command {
 			tab.add(s.ID, oneLine(when(&s), 40), clean(s.Agent), nextAt(&s), last, fmt.Sprint(s.Fired), oneLine(saidEachTime(&s), 40))
 		}
 		return tab.print(c.OutOrStdout())
-	}
+	})
 	return c
 }
 
@@ -93,11 +89,7 @@ func schedulesShow() *cobra.Command {
 	c := &cobra.Command{Use: "show SCHEDULE", Short: "Show a schedule and what came of it", Args: exactArgs(1), ValidArgsFunction: t.scheduleIDs}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
 		s, err := cl.GetSchedule(c.Context(), args[0])
 		if err != nil {
 			return explainSchedule(err)
@@ -132,7 +124,7 @@ func schedulesShow() *cobra.Command {
 			fmt.Fprintln(c.ErrOrStderr(), st.dim("its sessions: holdfast sessions ls --metadata schedule="+s.ID))
 		}
 		return nil
-	}
+	})
 	return c
 }
 
@@ -172,11 +164,8 @@ after each interval; in a new session each time, or in one that exists.
 	c.MarkFlagsOneRequired("agent", "session")
 	_ = c.RegisterFlagCompletionFunc("session", t.sessionIDs)
 	_ = c.RegisterFlagCompletionFunc("agent", t.oneAgentFlag)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
+		var err error
 		if starts != "" {
 			if n.StartsAt, err = time.Parse(time.RFC3339, starts); err != nil {
 				return &exitError{exitUsage, fmt.Errorf("--starts-at %q: want a time such as 2026-12-24T18:00:00Z", starts)}
@@ -198,7 +187,7 @@ after each interval; in a new session each time, or in one that exists.
 		fmt.Fprintln(c.OutOrStdout(), s.ID)
 		fmt.Fprintf(c.ErrOrStderr(), "next: %s\n", nextAt(s))
 		return nil
-	}
+	})
 	return c
 }
 
@@ -209,11 +198,7 @@ func schedulesTurn(name, short, done string, turn func(*client.Client, context.C
 	c := &cobra.Command{Use: name + " SCHEDULE", Short: short, Args: exactArgs(1), ValidArgsFunction: t.scheduleIDs}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
 		s, err := turn(cl, c.Context(), args[0])
 		if err != nil {
 			return explainSchedule(err)
@@ -223,7 +208,7 @@ func schedulesTurn(name, short, done string, turn func(*client.Client, context.C
 		}
 		fmt.Fprintf(c.ErrOrStderr(), "%s %s; next: %s\n", done, s.ID, nextAt(s))
 		return nil
-	}
+	})
 	return c
 }
 
@@ -235,11 +220,7 @@ func schedulesRemove() *cobra.Command {
 	}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
 		for _, id := range args {
 			if err := cl.DeleteSchedule(c.Context(), id); err != nil {
 				return explainSchedule(err)
@@ -252,7 +233,7 @@ func schedulesRemove() *cobra.Command {
 			return printJSON(c, map[string]any{"deleted": args})
 		}
 		return nil
-	}
+	})
 	return c
 }
 

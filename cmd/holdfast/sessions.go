@@ -37,11 +37,7 @@ func sessionsList() *cobra.Command {
 	c.Flags().StringToStringVar(&f.Metadata, "metadata", nil, "KEY=VALUE that the metadata must have; may be given more than once")
 	_ = c.RegisterFlagCompletionFunc("status", cobra.FixedCompletions([]string{"idle", "queued", "running", "waiting"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("agent", t.oneAgentFlag)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, _ []string) error {
 		page := 1000
 		if most > 0 {
 			page = min(most, page)
@@ -71,7 +67,7 @@ func sessionsList() *cobra.Command {
 			tab.add(s.ID, status(s), clean(s.Agent), fmt.Sprint(s.NumMessages), ago(s.UpdatedAt), oneLine(s.Title, 60))
 		}
 		return tab.print(c.OutOrStdout())
-	}
+	})
 	return c
 }
 
@@ -94,16 +90,9 @@ func sessionsShow() *cobra.Command {
 	t.flags(c)
 	jsonFlag(c, &asJSON)
 	c.Flags().Uint64Var(&at, "at", 0, "sequence number of the last event that counts (default: the newest)")
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
-		id, err := session(c.Context(), cl, args[0])
-		if err != nil {
-			return err
-		}
+	c.RunE = t.onSession(func(c *cobra.Command, cl *client.Client, id string, _ []string) error {
 		var doc *client.Document
+		var err error
 		if at > 0 {
 			doc, err = cl.GetSessionAt(c.Context(), id, at)
 		} else {
@@ -117,7 +106,7 @@ func sessionsShow() *cobra.Command {
 		}
 		showDocument(c, doc)
 		return nil
-	}
+	})
 	return c
 }
 
@@ -174,11 +163,7 @@ func sessionsRemove() *cobra.Command {
 	}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
 		var removed []string
 		for _, arg := range args {
 			id, err := session(c.Context(), cl, arg)
@@ -197,7 +182,7 @@ func sessionsRemove() *cobra.Command {
 			return printJSON(c, map[string]any{"deleted": removed})
 		}
 		return nil
-	}
+	})
 	return c
 }
 
@@ -214,15 +199,7 @@ func forkCommand() *cobra.Command {
 	c.Flags().Uint64Var(&f.Seq, "at", 0, "the last event that both share (default: the newest)")
 	c.Flags().StringVar(&f.ID, "id", "", "id of the new session (default: one of the server's choice)")
 	c.Flags().StringVar(&f.Title, "title", "", "title of the new session (default: that of the forked one)")
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
-		id, err := session(c.Context(), cl, args[0])
-		if err != nil {
-			return err
-		}
+	c.RunE = t.onSession(func(c *cobra.Command, cl *client.Client, id string, _ []string) error {
 		doc, err := cl.ForkSession(c.Context(), id, f)
 		if err != nil {
 			return err
@@ -232,7 +209,7 @@ func forkCommand() *cobra.Command {
 		}
 		fmt.Fprintln(c.OutOrStdout(), doc.ID)
 		return nil
-	}
+	})
 	return c
 }
 
@@ -244,15 +221,7 @@ func cancelCommand() *cobra.Command {
 	}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
-	c.RunE = func(c *cobra.Command, args []string) error {
-		cl, err := t.client()
-		if err != nil {
-			return err
-		}
-		id, err := session(c.Context(), cl, args[0])
-		if err != nil {
-			return err
-		}
+	c.RunE = t.onSession(func(c *cobra.Command, cl *client.Client, id string, args []string) error {
 		run := ""
 		if len(args) == 2 {
 			run = args[1]
@@ -262,7 +231,7 @@ func cancelCommand() *cobra.Command {
 			return err
 		}
 		return settled(c, asJSON, s, "canceled")
-	}
+	})
 	return c
 }
 
@@ -314,16 +283,9 @@ func decisionCommand(use, short string) (*cobra.Command, func(func() client.Deci
 	t.flags(c)
 	jsonFlag(c, &asJSON)
 	return c, func(decision func() client.Decision, done string) {
-		c.RunE = func(c *cobra.Command, args []string) error {
-			cl, err := t.client()
-			if err != nil {
-				return err
-			}
-			id, err := session(c.Context(), cl, args[0])
-			if err != nil {
-				return err
-			}
-			call := ""
+		c.RunE = t.onSession(func(c *cobra.Command, cl *client.Client, id string, args []string) error {
+			var call string
+			var err error
 			if len(args) == 2 {
 				call = args[1]
 			} else if call, err = onlyPending(c.Context(), cl, id); err != nil {
@@ -334,7 +296,7 @@ func decisionCommand(use, short string) (*cobra.Command, func(func() client.Deci
 				return err
 			}
 			return settled(c, asJSON, s, done)
-		}
+		})
 	}
 }
 

@@ -190,6 +190,28 @@ func (t *target) client(opts ...client.Option) (*client.Client, error) {
 	return sc.client(opts...)
 }
 
+// on is a command that speaks to the server that is meant.
+func (t *target) on(run func(c *cobra.Command, cl *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		cl, err := t.client()
+		if err != nil {
+			return err
+		}
+		return run(c, cl, args)
+	}
+}
+
+// onSession is on for a command whose first argument is a session.
+func (t *target) onSession(run func(c *cobra.Command, cl *client.Client, id string, args []string) error) func(*cobra.Command, []string) error {
+	return t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
+		id, err := session(c.Context(), cl, args[0])
+		if err != nil {
+			return err
+		}
+		return run(c, cl, id, args)
+	})
+}
+
 func (sc serverContext) client(opts ...client.Option) (*client.Client, error) {
 	if sc.Key != "" {
 		opts = append(opts, client.WithAPIKey(sc.Key))
