@@ -401,7 +401,7 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 		return nil, err
 	}
 	cfg := mcptool.Config{
-		Name: t.Name, Prefix: t.Name, Command: t.Command, Args: t.Args, Env: env,
+		Name: cmp.Or(t.Name, t.MCP), Prefix: t.Name, Command: t.Command, Args: t.Args, Env: env,
 		Tools: t.Tools, Instruction: t.Instruction,
 	}
 	if t.Command != "" {
@@ -437,9 +437,6 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 	}
 	if cfg.Transport == "streamable-http" {
 		cfg.Transport = mcptool.TransportStreamable
-	}
-	if cfg.Name == "" {
-		cfg.Name = t.MCP
 	}
 	if cfg.Name == "" && cfg.Command != "" {
 		cfg.Name = fmt.Sprintf("mcp:%s", cfg.Command)
