@@ -49,10 +49,10 @@ func TestStreamsAgainstSDK(t *testing.T) {
 			continue
 		}
 		want := modeltest.Answer{Finish: finishReason(string(msg.StopReason)), Model: msg.Model, Chunks: got.Chunks}
-		o := opaque{API: "messages"}
+		o := model.Blocks{API: "messages"}
 		thought := false
 		for _, b := range msg.Content {
-			kept := block{Type: b.Type}
+			kept := model.Block{Type: b.Type}
 			switch b := b.AsAny().(type) {
 			case sdk.TextBlock:
 				want.Text += b.Text

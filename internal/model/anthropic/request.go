@@ -103,7 +103,7 @@ func (m *Model) mayThink(ts []turn) bool {
 func isTool(msg holdfast.Message) bool { return msg.Role == holdfast.RoleTool }
 
 func (m *Model) beginsWithThinking(msg *holdfast.Message) bool {
-	o := m.opaque(msg)
+	o := m.kept(msg)
 	return len(o) > 0 && (o[0].Type == "thinking" || o[0].Type == "redacted_thinking")
 }
 
@@ -285,8 +285,8 @@ func (m *Model) assistant(b []byte, messages []holdfast.Message) ([]byte, error)
 		if len(msg.Parts) > 0 {
 			return nil, m.noImages()
 		}
-		for _, block := range m.order(msg) {
-			if block.Type == "text" && model.IsBlank(block.text) {
+		for _, block := range model.OrderBlocks(msg, m.kept(msg)) {
+			if block.Type == "text" && model.IsBlank(block.Text) {
 				continue
 			}
 			if len(b) > begin {
@@ -299,11 +299,11 @@ func (m *Model) assistant(b []byte, messages []holdfast.Message) ([]byte, error)
 			case "redacted_thinking":
 				b = model.AppendString(append(b, `{"type":"redacted_thinking","data":`...), block.Data)
 			case "text":
-				b = model.AppendString(append(b, `{"type":"text","text":`...), block.text)
+				b = model.AppendString(append(b, `{"type":"text","text":`...), block.Text)
 			case "tool_use":
-				b = model.AppendString(append(b, `{"type":"tool_use","id":`...), model.SafeID(block.call.ID, longestID))
-				b = model.AppendString(append(b, `,"name":`...), model.CallName(block.call.Function.Name))
-				b = append(append(b, `,"input":`...), model.ArgumentsObject(block.call.Function.Arguments)...)
+				b = model.AppendString(append(b, `{"type":"tool_use","id":`...), model.SafeID(block.Call.ID, longestID))
+				b = model.AppendString(append(b, `,"name":`...), model.CallName(block.Call.Function.Name))
+				b = append(append(b, `,"input":`...), model.ArgumentsObject(block.Call.Function.Arguments)...)
 			}
 			b = append(b, '}')
 		}

@@ -69,7 +69,7 @@ type usage struct {
 
 // openBlock is a block under way.
 type openBlock struct {
-	block
+	model.Block
 	index    int // on the wire
 	thinking strings.Builder
 	input    json.RawMessage // of the beginning of a call
@@ -233,7 +233,7 @@ func (d *decoder) begin(e *event, yield func(model.Chunk) error) error {
 	if w == nil {
 		return unreadable(fmt.Errorf("block %d begins with nothing", e.Index))
 	}
-	b := &openBlock{block: block{Type: w.Type}, index: e.Index}
+	b := &openBlock{Block: model.Block{Type: w.Type}, index: e.Index}
 	d.blocks = append(d.blocks, b)
 	switch w.Type {
 	case "text":
@@ -364,7 +364,7 @@ func (d *decoder) Finish(yield func(model.Chunk) error) error {
 
 // opaque is nil for an answer without thinking: its order then does not matter.
 func (d *decoder) opaque() (json.RawMessage, error) {
-	o := opaque{API: "messages"}
+	o := model.Blocks{API: api}
 	thought := false
 	for _, b := range d.blocks {
 		switch b.Type {
@@ -375,7 +375,7 @@ func (d *decoder) opaque() (json.RawMessage, error) {
 			thought = true
 		}
 		if !b.ignored {
-			o.Blocks = append(o.Blocks, b.block)
+			o.Blocks = append(o.Blocks, b.Block)
 		}
 	}
 	if !thought {

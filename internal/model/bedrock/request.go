@@ -99,7 +99,7 @@ func (m *Model) mayThink(ts []turn) bool {
 	if first >= len(ts) || ts[first].role != holdfast.RoleAssistant {
 		return false
 	}
-	o := m.opaque(&ts[first].messages[0])
+	o := m.kept(&ts[first].messages[0])
 	return len(o) > 0 && (o[0].Type == "thinking" || o[0].Type == "redacted_thinking")
 }
 
@@ -263,8 +263,8 @@ func (m *Model) assistant(b []byte, messages []holdfast.Message) ([]byte, error)
 		if len(msg.Parts) > 0 {
 			return nil, m.noImages()
 		}
-		for _, block := range m.order(msg) {
-			if block.Type == "text" && model.IsBlank(block.text) {
+		for _, block := range model.OrderBlocks(msg, m.kept(msg)) {
+			if block.Type == "text" && model.IsBlank(block.Text) {
 				continue
 			}
 			if len(b) > begin {
@@ -279,11 +279,11 @@ func (m *Model) assistant(b []byte, messages []holdfast.Message) ([]byte, error)
 				b = model.AppendString(append(b, `{"reasoningContent":{"redactedContent":`...), block.Data)
 				b = append(b, `}}`...)
 			case "text":
-				b = textBlock(b, block.text)
+				b = textBlock(b, block.Text)
 			case "tool_use":
-				b = model.AppendString(append(b, `{"toolUse":{"toolUseId":`...), model.SafeID(block.call.ID, longestID))
-				b = model.AppendString(append(b, `,"name":`...), model.CallName(block.call.Function.Name))
-				b = append(append(b, `,"input":`...), model.ArgumentsObject(block.call.Function.Arguments)...)
+				b = model.AppendString(append(b, `{"toolUse":{"toolUseId":`...), model.SafeID(block.Call.ID, longestID))
+				b = model.AppendString(append(b, `,"name":`...), model.CallName(block.Call.Function.Name))
+				b = append(append(b, `,"input":`...), model.ArgumentsObject(block.Call.Function.Arguments)...)
 				b = append(b, `}}`...)
 			}
 		}

@@ -57,7 +57,7 @@ type ending struct {
 
 // openBlock is a block under way.
 type openBlock struct {
-	block
+	model.Block
 	index   int
 	thought strings.Builder
 	deltas  bool
@@ -218,7 +218,7 @@ func (d *decoder) at(index int) *openBlock {
 }
 
 func (d *decoder) add(index int, kind string) *openBlock {
-	b := &openBlock{index: index, block: block{Type: kind}}
+	b := &openBlock{index: index, Block: model.Block{Type: kind}}
 	d.blocks = append(d.blocks, b)
 	return b
 }
@@ -339,7 +339,7 @@ func (d *decoder) Finish(yield func(model.Chunk) error) error {
 // opaque is nil for an answer without signed reasoning: its order then does not
 // matter.
 func (d *decoder) opaque() (json.RawMessage, error) {
-	o := opaque{API: "converse"}
+	o := model.Blocks{API: api}
 	signed := false
 	for _, b := range d.blocks {
 		if b.skipped {
@@ -349,7 +349,7 @@ func (d *decoder) opaque() (json.RawMessage, error) {
 			b.Thinking = b.thought.String()
 		}
 		signed = signed || b.Signature != "" || b.Data != ""
-		o.Blocks = append(o.Blocks, b.block)
+		o.Blocks = append(o.Blocks, b.Block)
 	}
 	if !signed {
 		return nil, nil

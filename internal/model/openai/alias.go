@@ -75,7 +75,7 @@ var Aliases = map[string]Alias{
 	},
 	"atlascloud": {
 		BaseURL: "https://api.atlascloud.ai/v1", KeyName: "ATLASCLOUD_API_KEY",
-		Source: "the original's table of aliases",
+		Source: "https://github.com/docker/docker-agent/blob/main/docs/providers/atlascloud/index.md",
 	},
 	"baseten": {
 		BaseURL: "https://inference.baseten.co/v1", KeyName: "BASETEN_API_KEY",
@@ -95,7 +95,7 @@ var Aliases = map[string]Alias{
 	},
 	"daoxe": {
 		BaseURL: "https://api.daoxe.com/v1", KeyName: "DAOXE_API_KEY",
-		Source: "the original's page of the provider",
+		Source: "https://github.com/docker/docker-agent/blob/main/docs/providers/daoxe/index.md",
 	},
 	"deepseek": {
 		BaseURL: "https://api.deepseek.com/v1", KeyName: "DEEPSEEK_API_KEY",
@@ -127,7 +127,7 @@ var Aliases = map[string]Alias{
 	},
 	"orcarouter": {
 		BaseURL: "https://api.orcarouter.ai/v1", KeyName: "ORCAROUTER_API_KEY",
-		Source: "the original's page of the provider",
+		Source: "https://github.com/docker/docker-agent/blob/main/docs/providers/orcarouter/index.md",
 	},
 	"ovhcloud": {
 		BaseURL: "https://oai.endpoints.kepler.ai.cloud.ovh.net/v1", KeyName: "OVH_AI_ENDPOINTS_ACCESS_TOKEN",

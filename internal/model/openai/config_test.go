@@ -167,7 +167,7 @@ func TestRefusedConfigurations(t *testing.T) {
 		want string
 	}{
 		{model.Config{}, "name is missing"},
-		{model.Config{Provider: "nobody", Model: "m"}, "base_url is missing; the provider has no default (known providers are azure, dmr, minimax, mistral, nebius, ollama, openai, requesty, xai)"},
+		{model.Config{Provider: "nobody", Model: "m"}, "base_url is missing; the provider has no default (known providers are " + strings.Join(AliasNames(), ", ") + ")"},
 		{model.Config{Provider: "azure", Model: "m"}, "base_url is missing"},
 		{model.Config{Model: "m", BaseURL: "ftp://x"}, "base_url must be"},
 		{model.Config{Model: "m", BaseURL: "https://"}, "base_url must be"},
