@@ -407,7 +407,7 @@ func (p *program) startAPI(ag *agents) error {
 		Bus: p.bus, Store: p.store, Commands: p.bus, Agents: ag.library, Keys: keys,
 		MakeAgent: ag.maker(), Registry: registry{ociregistry.New(ociregistry.Options{Hosted: ag.hosted, Version: p.o.Version})}, HostFiles: !ag.hosted,
 		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, PublicURL: p.publicURL, MaxBody: int64(p.cfg.MaxBody), CORSOrigins: p.cfg.CORSOrigins,
-		AgentAliases: aliases,
+		AgentAliases: aliases, Conn: process.Conn,
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -74,6 +75,10 @@ type Config struct {
 	Schedules schedule.Store
 	// Webhooks, if nil, means that webhooks are not offered.
 	Webhooks *Webhooks
+	// Conn returns the connection of the request whose context it is, nil if that is
+	// not known. Streams are written to it past the HTTP server where that is possible.
+	// Default: that of a server that [NewServer] made.
+	Conn func(ctx context.Context) net.Conn
 	// Checks are what /readyz asks, all at once, for at most two seconds.
 	Checks []Check
 	// Authorizations holds OAuth connections and secrets. Default: none are offered.
@@ -187,6 +192,7 @@ func NewServer(a *API) *http.Server {
 		WriteTimeout:      60 * time.Second,
 		IdleTimeout:       120 * time.Second,
 		MaxHeaderBytes:    64 << 10,
+		ConnContext:       connContext,
 		ErrorLog:          slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
 	s.RegisterOnShutdown(a.hub.stop)

@@ -3,6 +3,29 @@ package httpapi
 // LiveFeeds returns how many sessions are followed.
 func (a *API) LiveFeeds() int { return a.hub.live() }
 
+// Followers returns how many streams their feeds write.
+func (a *API) Followers() int {
+	a.hub.mu.Lock()
+	defer a.hub.mu.Unlock()
+	n := 0
+	for _, f := range a.hub.feeds {
+		f.mu.Lock()
+		for _, fl := range f.followers {
+			if !fl.gone.Load() {
+				n++
+			}
+		}
+		f.mu.Unlock()
+	}
+	return n
+}
+
+// AsChunk makes a chunk of an answer of data.
+func AsChunk(data []byte) []byte {
+	chunk, _ := asChunk(append(make([]byte, chunkHead), data...))
+	return chunk
+}
+
 // For the fuzz tests.
 var (
 	RunInput        = runInput

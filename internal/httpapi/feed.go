@@ -37,14 +37,15 @@ func appendSSE(dst []byte, e *events.Envelope, sessionID string) (out []byte, fr
 	return append(dst, "\n\n"...), from, to
 }
 
-// encode makes the items of consecutive events in one piece of memory.
-func encode(evs []events.Envelope, sessionID string) []item {
-	size := 0
+// encode makes the items of consecutive events in one piece of memory, which is
+// also their chunk of an answer.
+func encode(evs []events.Envelope, sessionID string) (items []item, chunk []byte) {
+	size := chunkHead
 	for i := range evs {
 		size += len(evs[i].Payload) + len(evs[i].Agent) + 160
 	}
-	buf := make([]byte, 0, size)
-	items := make([]item, len(evs))
+	buf := make([]byte, chunkHead, size)
+	items = make([]item, len(evs))
 	type span struct{ start, from, to, end int }
 	spans := make([]span, len(evs))
 	for i := range evs {
@@ -55,16 +56,40 @@ func encode(evs []events.Envelope, sessionID string) []item {
 		spans[i] = span{start, from, to, len(buf)}
 		items[i] = item{seq: e.Seq, typ: e.Type, run: e.Run, agent: e.Agent}
 	}
+	chunk, off := asChunk(buf)
 	for i, s := range spans { // buf may have moved while it grew
-		items[i].sse, items[i].line = buf[s.start:s.end:s.end], buf[s.from:s.to:s.to]
+		items[i].sse, items[i].line = chunk[s.start-off:s.end-off:s.end-off], chunk[s.from-off:s.to-off:s.to-off]
 	}
-	return items
+	return items, chunk
 }
 
-// block is what came in one frame. It does not change.
+// block is what came in one frame, or in some that came together. It does not
+// change.
 type block struct {
 	items []item
 	size  int
+	// chunk has all items as server-sent events, as one chunk of an answer.
+	chunk []byte
+	// turns says that an event is in it with which a run ends or a session rests, ends
+	// that the session ends.
+	turns, ends bool
+}
+
+// newBlock encodes consecutive events.
+func newBlock(evs []events.Envelope, sessionID string) block {
+	var b block
+	b.items, b.chunk = encode(evs, sessionID)
+	for i := range b.items {
+		it := &b.items[i]
+		b.size += len(it.sse) + itemOverhead
+		switch it.typ {
+		case holdfast.TypeSessionDeleted:
+			b.turns, b.ends = true, true
+		case holdfast.TypeRunFinished, holdfast.TypeSessionParked:
+			b.turns = true
+		}
+	}
+	return b
 }
 
 // maxOffered is how many bytes of frames may wait to be encoded before the feed
@@ -101,6 +126,11 @@ type feed struct {
 	row    events.SessionInfo // at head, as far as it is known
 	wake   chan struct{}      // closed and replaced when head rises
 	ended  bool
+
+	// followers are the streams that the feed writes, some of them gone: left says how
+	// many.
+	followers []*follower
+	left      int
 }
 
 // offer takes a frame from the bus. It never blocks.
@@ -210,6 +240,12 @@ func (f *feed) drain(ctx context.Context) {
 	list, lost := f.offered, f.lost
 	f.offered, f.size, f.lost = nil, 0, false
 	f.omu.Unlock()
+	var next []events.Envelope // follow the head and each other, and are not added yet
+	end := f.headSeq()
+	add := func() {
+		f.add(next)
+		next, end = nil, f.headSeq()
+	}
 	for _, st := range list {
 		frame, err := events.DecodeFrame(st.Data)
 		if err != nil {
@@ -218,15 +254,29 @@ func (f *feed) drain(ctx context.Context) {
 			lost = true
 			continue
 		}
-		if frame.Prev == 0 || frame.First() > f.headSeq()+1 {
+		if frame.Prev == 0 || frame.First() > end+1 {
 			// Whether a root is in the log at all is not for who follows to say.
+			add()
 			f.fill(ctx)
+			end = f.headSeq()
 			if frame.Prev == 0 {
 				continue
 			}
 		}
-		f.add(frame.Events)
+		evs := frame.Events
+		for len(evs) > 0 && evs[0].Seq <= end {
+			evs = evs[1:]
+		}
+		if len(evs) == 0 {
+			continue
+		}
+		if evs[0].Seq != end+1 || len(next) >= fillBatch {
+			add()
+		}
+		next = append(next, evs...)
+		end = evs[len(evs)-1].Seq
 	}
+	add()
 	if lost {
 		f.fill(ctx)
 	}
@@ -290,14 +340,17 @@ func (f *feed) add(evs []events.Envelope) {
 	if len(evs) == 0 {
 		return
 	}
-	b := block{items: encode(evs, f.ref.Session)}
-	for i := range b.items {
-		b.size += len(b.items[i].sse) + itemOverhead
-	}
+	b := newBlock(evs, f.ref.Session)
 	fold(&row, evs)
+	f.broadcast(f.put(b, row), &b)
+}
+
+// put appends a block to the ring and returns those who are to have it from the
+// feed: all who were level.
+func (f *feed) put(b block, row events.SessionInfo) []*follower {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n := len(f.blocks); n > 0 && evs[0].Seq != f.head+1 {
+	if n := len(f.blocks); n > 0 && b.items[0].seq != f.head+1 {
 		f.blocks, f.bytes = nil, 0 // what the ring holds must be without a gap
 	}
 	f.blocks = append(f.blocks, b)
@@ -311,9 +364,11 @@ func (f *feed) add(evs []events.Envelope) {
 		// A copy lets go of what was dropped.
 		f.blocks = append([]block(nil), f.blocks[drop:]...)
 	}
-	f.head, f.row = evs[len(evs)-1].Seq, row
+	f.head, f.row = b.items[len(b.items)-1].seq, row
 	close(f.wake)
 	f.wake = make(chan struct{})
+	f.tidy()
+	return f.followers[:len(f.followers):len(f.followers)]
 }
 
 // itemOverhead is about what an item costs beside its bytes.
@@ -350,6 +405,7 @@ func (f *feed) end() {
 	defer f.mu.Unlock()
 	f.ended = true
 	f.blocks = nil
+	f.dismiss()
 	close(f.wake)
 	f.wake = make(chan struct{})
 }

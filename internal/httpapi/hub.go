@@ -213,6 +213,15 @@ func (h *hub) stream(ctx context.Context, ref holdfast.SessionRef, after uint64,
 		if err := out.flush(); err != nil {
 			return err
 		}
+		if rider, ok := out.(directSink); ok && !gap {
+			var rode bool
+			if at, rode, err = h.ride(ctx, f, at, rider, timer); err != nil {
+				return err
+			}
+			if rode {
+				continue
+			}
+		}
 		timer.Reset(out.pause())
 		select {
 		case <-ctx.Done():
@@ -232,7 +241,7 @@ func (h *hub) stream(ctx context.Context, ref holdfast.SessionRef, after uint64,
 // catchUp gives what is stored behind after.
 func (h *hub) catchUp(ctx context.Context, ref holdfast.SessionRef, after uint64, give func(*item) error) error {
 	_, err := h.reader.Read(ctx, ref, after, func(e events.Envelope) error {
-		it := encode([]events.Envelope{e}, ref.Session)
+		it, _ := encode([]events.Envelope{e}, ref.Session)
 		return give(&it[0])
 	})
 	return err

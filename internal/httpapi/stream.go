@@ -17,6 +17,7 @@ type wire struct {
 	dirty    bool
 	last     time.Time // of the last flush
 	set      time.Time // when the deadline was set
+	past     *direct   // the way past net/http, nil if there is none
 }
 
 // startWire begins the answer. From here on errors can no longer have a status.
@@ -72,6 +73,28 @@ func (s *wire) flush() error {
 		return err
 	}
 	return s.rc.Flush()
+}
+
+// lift implements directSink.
+func (s *wire) lift() error {
+	if s.set.IsZero() {
+		return nil
+	}
+	s.set = time.Time{}
+	return s.rc.SetWriteDeadline(time.Time{})
+}
+
+// settle implements directSink.
+func (s *wire) settle(rest []byte, last time.Time) error {
+	if !last.IsZero() {
+		s.last = last
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	err := s.past.finish(rest, s.timeout)
+	s.set, s.last = time.Now(), time.Now()
+	return err
 }
 
 // beat implements sink.

@@ -177,6 +177,7 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 		a.logError(ctx, "a stream could not begin", err)
 		return nil
 	}
+	out.past = a.directTo(w, r)
 	if err := out.begin(q.after, head, ref.Session, row); err != nil {
 		a.logError(ctx, "a stream could not begin", err)
 		return nil
@@ -194,6 +195,9 @@ func (a *API) streamEvents(w http.ResponseWriter, r *http.Request) error {
 		if err == nil || errors.Is(err, errDone) {
 			err = out.flush()
 		}
+	}
+	if errors.Is(err, errLeft) {
+		panic(http.ErrAbortHandler)
 	}
 	slow := errors.Is(err, os.ErrDeadlineExceeded) // a failed write also ends ctx
 	if slow || err != nil && ctx.Err() == nil {
@@ -264,6 +268,15 @@ func (s *eventSink) event(it *item) (done bool, err error) {
 		return ended, errors.Join(err, perr)
 	}
 	return false, err
+}
+
+// direct implements directSink: a stream that leaves out or holds back nothing is
+// the same for all.
+func (s *eventSink) direct() (*direct, bool) {
+	if s.lines || s.replay.limit > 0 || s.replay.factor > 0 || len(s.replay.types) > 0 {
+		return nil, false
+	}
+	return s.past, s.until != ""
 }
 
 // Values of until that are no ids of runs.

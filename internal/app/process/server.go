@@ -35,6 +35,7 @@ func Listen(addr string, first http.Handler, log *slog.Logger, failed func(error
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	go func() {
@@ -44,6 +45,16 @@ func Listen(addr string, first http.Handler, log *slog.Logger, failed func(error
 		}
 	}()
 	return s, nil
+}
+
+// connKey is the key of a request's connection in its context.
+type connKey struct{}
+
+// Conn returns the connection of a request to a server of this package by the
+// request's context, nil for others.
+func Conn(ctx context.Context) net.Conn {
+	c, _ := ctx.Value(connKey{}).(net.Conn)
+	return c
 }
 
 // Addr is the address of the port.
