@@ -1,5 +1,16 @@
 package httpapi
 
+import (
+	"context"
+	"net"
+)
+
+// ConnOf returns the connection of a request.
+func ConnOf(ctx context.Context) net.Conn {
+	c, _ := ctx.Value(connKey{}).(net.Conn)
+	return c
+}
+
 // LiveFeeds returns how many sessions are followed.
 func (a *API) LiveFeeds() int { return a.hub.live() }
 
