@@ -240,7 +240,7 @@ func TestFollowerBeats(t *testing.T) {
 
 // TestFollowerGap: followers read for themselves what their feed has not got.
 func TestFollowerGap(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(c *httpapi.Config) { c.Heartbeat = time.Hour })
 	id := w.newSession()
 	ref := holdfast.SessionRef{Tenant: "default", Session: id}
 	_, resp := w.raw("/v1/sessions/" + id + "/events?position=false")
