@@ -33,7 +33,7 @@ const a2aVersion = "0.3.0"
 
 // a2aRoutes mounts the card and the endpoint of every agent.
 func (a *API) a2aRoutes(mux *router, api huma.API) {
-	mux.HandleFunc("GET /v1/agents/{name}/a2a/.well-known/agent-card.json", a.agentCard)
+	mux.HandleFunc("GET /v1/agents/{name}/a2a/.well-known/agent-card.json", a.noQuery(a.agentCard))
 	mux.HandleFunc("POST /v1/agents/{name}/a2a", a.serveA2A)
 	card := a.operation("a2a-card", http.MethodGet, "/v1/agents/{name}/a2a/.well-known/agent-card.json", "a2a", "The card of an agent (A2A)", "What the agent is called and does, and where and how it is spoken to.", http.StatusNotFound)
 	card.Parameters = []*huma.Param{{Name: "name", In: "path", Required: true, Description: "Name of the agent.", Schema: &huma.Schema{Type: "string"}}}
@@ -84,6 +84,10 @@ func (a *API) serveA2A(w http.ResponseWriter, r *http.Request) {
 		a.writeProblem(w, r, err)
 		return
 	}
+	if wrong := a2aWrong(body); wrong != nil {
+		writeJSON(w, http.StatusOK, "application/json", wrong)
+		return
+	}
 	rc := http.NewResponseController(w)
 	if err := errors.Join(rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Time{})); err != nil {
 		a.writeProblem(w, r, fmt.Errorf("lift the time limits of an answer: %w", err))
@@ -92,6 +96,60 @@ func (a *API) serveA2A(w http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	w.Header().Set("Content-Type", "application/json")
 	a2asrv.NewJSONRPCHandler(&a2aHandler{a, f}).ServeHTTP(flusher{w, rc, a.cfg.WriteTimeout}, r)
+}
+
+// rpcRefusal is an error of JSON-RPC 2.0 (section 5.1).
+type rpcRefusal struct {
+	Version string          `json:"jsonrpc"`
+	ID      json.RawMessage `json:"id"`
+	Error   struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+	} `json:"error"`
+}
+
+// a2aWrong refuses what is no request of the protocol, nil if it is one. The
+// library's own refusals tell how it is written.
+func a2aWrong(body []byte) *rpcRefusal {
+	refuse := func(id json.RawMessage, code int, err error) *rpcRefusal {
+		wrong := &rpcRefusal{Version: "2.0", ID: id}
+		wrong.Error.Code, wrong.Error.Message = code, holdfast.PublicMessage(err)
+		return wrong
+	}
+	null := json.RawMessage("null")
+	var members map[string]json.RawMessage
+	if err := decodeJSON(body, &members); err != nil {
+		return refuse(null, -32700, err)
+	}
+	var q struct {
+		Method string
+		Params json.RawMessage
+	}
+	if err := decodeJSON(body, &q); err != nil || members == nil {
+		return refuse(null, -32600, holdfast.Errorf(holdfast.CodeInvalid, "want a request of JSON-RPC 2.0, with a method that is a text"))
+	}
+	id := members["id"]
+	switch {
+	case len(id) == 0:
+		id = null
+	case id[0] == '{' || id[0] == '[' || id[0] == 't' || id[0] == 'f':
+		return refuse(null, -32600, holdfast.Errorf(holdfast.CodeInvalid, "id: want a text or a number"))
+	}
+	var params any
+	switch q.Method {
+	case "message/send", "message/stream":
+		params = &a2a.MessageSendParams{}
+	case "tasks/get":
+		params = &a2a.TaskQueryParams{}
+	case "tasks/cancel", "tasks/resubscribe":
+		params = &a2a.TaskIDParams{}
+	default:
+		return nil
+	}
+	if err := json.Unmarshal(q.Params, params); err != nil {
+		return refuse(id, -32602, holdfast.Errorf(holdfast.CodeInvalid, "params: not those of %s in A2A %s", q.Method, a2aVersion))
+	}
+	return nil
 }
 
 // a2aHandler answers for one agent.

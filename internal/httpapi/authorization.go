@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -96,6 +97,15 @@ type Vouch struct {
 	Verifier   string `json:"verifier" maxLength:"128" doc:"As the browser brought it."`
 }
 
+// vaultAway is unavailable for the vault.
+func vaultAway(err error) error {
+	var e *holdfast.Error
+	if err == nil || errors.As(err, &e) {
+		return err
+	}
+	return holdfast.WrapError(holdfast.CodeUnavailable, err, "the vault cannot be reached now; try again")
+}
+
 func (a *API) noAuthorizations() error {
 	if a.cfg.Authorizations == nil {
 		return holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: OAuth connections and secrets need HOLDFAST_VAULT_KEYS")
@@ -114,7 +124,7 @@ func (a *API) authorizationRoutes(api huma.API) {
 	huma.Register(api, a.operation("list-connections", http.MethodGet, "/v1/connections", tag, "List connections",
 		"What users have granted, without tokens.", http.StatusNotImplemented), a.listConnections)
 	huma.Register(api, a.operation("disconnect", http.MethodDelete, "/v1/connections/{connection}", tag, "Disconnect",
-		"Revokes the tokens at the authorization server, if it can, and deletes them.", http.StatusNotFound, http.StatusNotImplemented), a.disconnect)
+		"Revokes the tokens at the authorization server, if it can, and deletes them. One that is being renewed at the same moment is a conflict; try again.", http.StatusNotFound, http.StatusConflict, http.StatusNotImplemented), a.disconnect)
 	huma.Register(api, a.operation("put-oauth-client", http.MethodPut, "/v1/oauth-clients/{name}", tag, "Store a client",
 		"A client that was registered at an authorization server by hand.", http.StatusNotImplemented), a.putClient)
 	huma.Register(api, a.operation("list-oauth-clients", http.MethodGet, "/v1/oauth-clients", tag, "List clients", "", http.StatusNotImplemented), a.listClients)
@@ -181,7 +191,7 @@ func (a *API) listConnections(ctx context.Context, in *struct {
 	}{}
 	var err error
 	out.Body.Connections, err = a.cfg.Authorizations.Connections(ctx, tenantOf(ctx), in.User)
-	return out, a.respond(ctx, err)
+	return out, a.respond(ctx, vaultAway(err))
 }
 
 func (a *API) disconnect(ctx context.Context, in *struct {
@@ -191,7 +201,7 @@ func (a *API) disconnect(ctx context.Context, in *struct {
 	if err := a.noAuthorizations(); err != nil {
 		return nil, a.respond(ctx, err)
 	}
-	return nil, a.respond(ctx, a.cfg.Authorizations.Disconnect(ctx, tenantOf(ctx), in.Connection))
+	return nil, a.respond(ctx, vaultAway(a.cfg.Authorizations.Disconnect(ctx, tenantOf(ctx), in.Connection)))
 }
 
 func (a *API) putClient(ctx context.Context, in *struct {
@@ -202,7 +212,7 @@ func (a *API) putClient(ctx context.Context, in *struct {
 	if err := a.noAuthorizations(); err != nil {
 		return nil, a.respond(ctx, err)
 	}
-	return nil, a.respond(ctx, a.cfg.Authorizations.PutClient(ctx, tenantOf(ctx), in.Name, in.Body))
+	return nil, a.respond(ctx, vaultAway(a.cfg.Authorizations.PutClient(ctx, tenantOf(ctx), in.Name, in.Body)))
 }
 
 func (a *API) listClients(ctx context.Context, _ *struct{}) (*struct {
@@ -221,7 +231,7 @@ func (a *API) listClients(ctx context.Context, _ *struct{}) (*struct {
 	}{}
 	var err error
 	out.Body.Clients, err = a.cfg.Authorizations.ListClients(ctx, tenantOf(ctx))
-	return out, a.respond(ctx, err)
+	return out, a.respond(ctx, vaultAway(err))
 }
 
 func (a *API) deleteClient(ctx context.Context, in *struct {
@@ -231,7 +241,7 @@ func (a *API) deleteClient(ctx context.Context, in *struct {
 	if err := a.noAuthorizations(); err != nil {
 		return nil, a.respond(ctx, err)
 	}
-	return nil, a.respond(ctx, a.cfg.Authorizations.DeleteClient(ctx, tenantOf(ctx), in.Name))
+	return nil, a.respond(ctx, vaultAway(a.cfg.Authorizations.DeleteClient(ctx, tenantOf(ctx), in.Name)))
 }
 
 // SecretValue is the body of a secret.
@@ -247,7 +257,7 @@ func (a *API) putSecret(ctx context.Context, in *struct {
 	if err := a.noAuthorizations(); err != nil {
 		return nil, a.respond(ctx, err)
 	}
-	return nil, a.respond(ctx, a.cfg.Authorizations.PutSecret(ctx, tenantOf(ctx), in.Name, in.Body.Value))
+	return nil, a.respond(ctx, vaultAway(a.cfg.Authorizations.PutSecret(ctx, tenantOf(ctx), in.Name, in.Body.Value)))
 }
 
 func (a *API) listSecrets(ctx context.Context, _ *struct{}) (*struct {
@@ -266,7 +276,7 @@ func (a *API) listSecrets(ctx context.Context, _ *struct{}) (*struct {
 	}{}
 	var err error
 	out.Body.Secrets, err = a.cfg.Authorizations.ListSecrets(ctx, tenantOf(ctx))
-	return out, a.respond(ctx, err)
+	return out, a.respond(ctx, vaultAway(err))
 }
 
 func (a *API) deleteSecret(ctx context.Context, in *struct {
@@ -276,7 +286,7 @@ func (a *API) deleteSecret(ctx context.Context, in *struct {
 	if err := a.noAuthorizations(); err != nil {
 		return nil, a.respond(ctx, err)
 	}
-	return nil, a.respond(ctx, a.cfg.Authorizations.DeleteSecret(ctx, tenantOf(ctx), in.Name))
+	return nil, a.respond(ctx, vaultAway(a.cfg.Authorizations.DeleteSecret(ctx, tenantOf(ctx), in.Name)))
 }
 
 // startOAuth is POST /{id}/resumeStartOauth of the contract.

@@ -195,9 +195,14 @@ func (a *API) writeLegacyError(w http.ResponseWriter, r *http.Request, err error
 	writeJSON(w, st, "application/json", legacyError{Error: msg, Message: msg, Code: code})
 }
 
+// legacyPath reports whether a path belongs to the original contract.
+func legacyPath(path string) bool {
+	return strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/v2/")
+}
+
 // writeError answers in the manner of the mount that the path belongs to.
 func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
-	if strings.HasPrefix(r.URL.Path, "/api/") || strings.HasPrefix(r.URL.Path, "/v2/") {
+	if legacyPath(r.URL.Path) {
 		a.writeLegacyError(w, r, err)
 		return
 	}

@@ -1,11 +1,13 @@
 package httpapi
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -72,7 +74,12 @@ func (a *API) serveMCP(w http.ResponseWriter, r *http.Request) {
 		a.writeProblem(w, r, fmt.Errorf("lift the time limits of an answer: %w", err))
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, a.cfg.MaxBody)
+	body, err := readBody(w, r, a.cfg.MaxBody)
+	if err != nil {
+		a.writeProblem(w, r, err)
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	s := server.NewMCPServer("holdfast/"+plainName(f.Name), a.cfg.Version, server.WithToolCapabilities(false), server.WithLogger(a.logger))
 	s.AddTool(a.mcpTool(f), func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		if err := rc.SetReadDeadline(time.Time{}); err != nil {

@@ -213,7 +213,7 @@ func (a *API) fallback(mux *router) http.HandlerFunc {
 			writeJSON(w, http.StatusMethodNotAllowed, "application/json", openAIError{openAIFailure{Message: msg, Type: "invalid_request_error", Code: holdfast.CodeInvalid}})
 			return
 		}
-		if strings.HasPrefix(r.URL.Path, "/v1/") {
+		if !legacyPath(r.URL.Path) {
 			p := &Problem{Title: http.StatusText(http.StatusMethodNotAllowed), Status: http.StatusMethodNotAllowed, Detail: msg, Code: holdfast.CodeInvalid, RequestID: requestID(r.Context())}
 			writeJSON(w, p.Status, p.ContentType(""), p)
 			return

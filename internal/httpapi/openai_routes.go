@@ -16,8 +16,8 @@ func (a *API) openAIRoutes(mux *router, api huma.API) {
 	mux.HandleFunc("GET /v1/responses/{id}/input_items", a.openAI(a.getInputItems))
 	mux.HandleFunc("POST /v1/responses/{id}/cancel", a.openAI(a.cancelResponse))
 	mux.HandleFunc("POST /v1/chat/completions", a.openAI(a.createChat))
-	mux.HandleFunc("GET /v1/models", a.openAI(a.openAIModels))
-	mux.HandleFunc("GET /v1/models/{model}", a.openAI(a.openAIModel))
+	mux.HandleFunc("GET /v1/models", a.noQuery(a.openAI(a.openAIModels)))
+	mux.HandleFunc("GET /v1/models/{model}", a.noQuery(a.openAI(a.openAIModel)))
 
 	str := &huma.Schema{Type: "string"}
 	object := func(doc string) *huma.Schema {

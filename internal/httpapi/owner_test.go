@@ -22,11 +22,13 @@ import (
 //
 //	hello   text in three deltas, usage and a title
 //	tool    a tool call that asks, then text
+//	park    the same, and nobody owns the session while it waits
 //	gate    text, then nothing until the test opens the gate, then text
 //	big     a tool output, a message and a delta that do not fit a legacy line
 //	write   a tool call whose arguments come in many pieces
 //	voided  a model call that breaks off and is made again
 //	fail    an error
+//	fall    an error that ends the run
 //	ask     a question that waits for an answer, then text
 //	limit   the limit of model calls, then text
 //	oauth   an authorization that waits for its user, then text
@@ -77,11 +79,13 @@ type settled struct {
 	ans  events.Answer
 }
 
-// step is a piece of a run. Exactly one member is set.
+// step is a piece of a run. Exactly one member is set, but for parks and fails.
 type step struct {
 	events []holdfast.Event
 	gate   bool
 	ask    *holdfast.ToolCall // wait for a decision
+	parks  bool               // with ask: nobody owns the session meanwhile
+	fails  bool               // with events: the run ends with an error
 	hold   holdfast.Event     // wait for the command that settles it
 }
 
@@ -103,6 +107,7 @@ type played struct {
 	held    holdfast.Event
 	given   string // the newest answer to a question
 	deleted bool
+	failed  bool // the active run
 }
 
 type queuedRun struct {
@@ -133,11 +138,16 @@ func (p *played) play(ctx context.Context) error {
 			switch {
 			case s.ask != nil:
 				p.waiting = s.ask
-				err = p.add(ctx, p.active, &holdfast.ToolCallConfirmationEvent{AgentContext: root, ToolCall: *s.ask})
+				evs := []holdfast.Event{&holdfast.ToolCallConfirmationEvent{AgentContext: root, ToolCall: *s.ask}}
+				if s.parks {
+					evs = append(evs, &holdfast.SessionParkedEvent{Waiting: events.WaitingApproval})
+				}
+				err = p.add(ctx, p.active, evs...)
 			case s.hold != nil:
 				p.held = s.hold
 				err = p.add(ctx, p.active, s.hold)
 			default:
+				p.failed = p.failed || s.fails
 				err = p.add(ctx, p.active, s.events...)
 			}
 			if err != nil {
@@ -147,7 +157,11 @@ func (p *played) play(ctx context.Context) error {
 		case p.active != "":
 			run := p.active
 			p.last, p.active = run, ""
-			if err := p.add(ctx, run, &holdfast.RunFinishedEvent{Run: run, Reason: "stop"}); err != nil {
+			reason := "stop"
+			if p.failed {
+				reason, p.failed = "error", false
+			}
+			if err := p.add(ctx, run, &holdfast.RunFinishedEvent{Run: run, Reason: reason}); err != nil {
 				return err
 			}
 			if len(p.queue) == 0 {
@@ -189,6 +203,7 @@ func (p *played) add(ctx context.Context, run string, evs ...holdfast.Event) err
 func (p *played) take(ctx context.Context, d worker.Delivery) error {
 	c := d.Command
 	was, known := p.settled[c.ID]
+	before := *p
 	switch {
 	case known && was.hash != c.Hash():
 		was.ans = events.Answer{Command: c.ID, Seq: was.ans.Seq, Code: holdfast.CodeKeyReused, Message: "this Idempotency-Key was used before with another request"}
@@ -202,7 +217,13 @@ func (p *played) take(ctx context.Context, d worker.Delivery) error {
 		} else {
 			evs = append([]holdfast.Event{&holdfast.CommandAcceptedEvent{Command: c.ID, Kind: c.Kind, Hash: was.hash, Run: run}}, evs...)
 		}
-		if err := p.add(ctx, run, evs...); err != nil {
+		err = p.add(ctx, run, evs...)
+		if errors.Is(err, events.ErrTooLarge) { // as the real one: refused, and nothing of it is done
+			was.ans.Code, was.ans.Message, was.ans.Run = holdfast.CodeTooLarge, "the messages of one run may have 512 KiB at most", ""
+			*p = before
+			err = p.add(ctx, "", &holdfast.CommandRefusedEvent{Command: c.ID, Kind: c.Kind, Hash: was.hash, Code: was.ans.Code, Message: was.ans.Message})
+		}
+		if err != nil {
 			return err
 		}
 		p.settled[c.ID] = was
@@ -370,6 +391,8 @@ func script(text string) []step {
 	switch word {
 	case "tool":
 		return []step{callTool(call, `{"pa`, `th":"a"}`), {ask: &call}, say("Touched.")}
+	case "park":
+		return []step{callTool(call, `{"path":"a"}`), {ask: &call, parks: true}, say("Touched.")}
 	case "gate":
 		return []step{say("Before."), {gate: true}, say("After.")}
 	case "big":
@@ -395,6 +418,11 @@ func script(text string) []step {
 		return []step{{events: first}, {events: []holdfast.Event{&holdfast.ModelCallVoidedEvent{AgentContext: root, Call: "c", Reason: "worker lost"}}}, say("Again.")}
 	case "fail":
 		return []step{{events: []holdfast.Event{&holdfast.ErrorEvent{AgentContext: root, Error: "the model is away", Code: holdfast.CodeModelFailed, Retryable: true}}}}
+	}
+	if word == "fall" {
+		steps := script("fail")
+		steps[0].fails = true
+		return steps
 	}
 	if s := loopScript(word); s != nil {
 		return s

@@ -24,6 +24,17 @@ func (r *router) HandleFunc(pattern string, handler func(http.ResponseWriter, *h
 	r.ServeMux.HandleFunc(pattern, handler)
 }
 
+// noQuery is a route that takes no parameter in its query.
+func (a *API) noQuery(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		for name := range r.URL.Query() {
+			a.writeError(w, r, holdfast.Errorf(holdfast.CodeInvalid, "query %s: unknown; this route takes no parameters", name))
+			return
+		}
+		h(w, r)
+	}
+}
+
 // readable refuses addresses that no database can look for: what is not UTF-8 (RFC
 // 3986 section 2.5 recommends it) and the character NUL; and on our own routes a
 // query that is malformed, which would otherwise be passed over in part.

@@ -284,7 +284,7 @@ func parsePageCursor(s string) (events.Page, error) {
 	}
 	micros, id, ok := strings.Cut(string(raw), ":")
 	at, err := strconv.ParseInt(micros, 10, 64)
-	if !ok || err != nil || holdfast.ValidateID("session id", id) != nil {
+	if !ok || err != nil || at <= 0 || holdfast.ValidateID("session id", id) != nil {
 		return events.Page{}, bad
 	}
 	return events.Page{BeforeTime: time.UnixMicro(at), BeforeID: id}, nil

@@ -179,6 +179,11 @@ func (a *API) listAgentsV1(ctx context.Context, in *struct {
 	Cursor string `query:"cursor" doc:"Member next of the page before."`
 },
 ) (*struct{ Body AgentPage }, error) {
+	if in.Cursor != "" {
+		if name, err := agent.FileName(in.Cursor); err != nil || name != in.Cursor {
+			return nil, a.respond(ctx, holdfast.Errorf(holdfast.CodeInvalid, "cursor: not one that a list of agents gave out"))
+		}
+	}
 	list, err := a.agents(ctx)
 	if err != nil {
 		return nil, a.respond(ctx, err)

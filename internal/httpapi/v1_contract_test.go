@@ -56,11 +56,11 @@ func TestV1Contract(t *testing.T) {
 		w.mustCall("POST", v1, `{"id":"`+id+`"}`, nil)
 	}
 	fill["{file}"], fill["{bigfile}"] = string(w.copyOf("s")), string(w.copyOf("hello"))
-	fill["{later}"] = func() string {
+	for _, name := range []string{"{later}", "{later2}"} {
 		var run struct{ Run string }
 		w.mustCall("POST", v1+"/s/messages", strings.Replace(hello, "{", `{"delay":"9h",`, 1), &run)
-		return run.Run
-	}()
+		fill[name] = run.Run
+	}
 	vouch := func(flow, verifier, user string) string {
 		if verifier == "" {
 			verifier = ring.Verifier(state.Data{Tenant: "default", SessionID: "oauth", Connection: "c", Flow: flow, Random: "r"})
@@ -74,6 +74,9 @@ func TestV1Contract(t *testing.T) {
 		has               string // of the answer; else its code
 	}{
 		{"POST", v1, `{"id":"new","metadata":{"a":"b"}}`, 201, `"id":"new"`},
+		{"POST#k1", v1, `{"title":"t"}`, 201, `"title":"t"`},
+		{"POST#k1", v1, `{"title":"t"}`, 200, `"title":"t"`},
+		{"POST#k1", v1, `{"title":"u"}`, 422, "key_reused"},
 		{"POST", v1, `{"id":"a b"}`, 400, "invalid"},
 		{"POST", v1, `{"agent":"nobody"}`, 404, "not_found"},
 		{"POST", v1, `{"id":"s","title":"other"}`, 409, "conflict"},
@@ -86,6 +89,13 @@ func TestV1Contract(t *testing.T) {
 		{"GET", v1 + "/nobody", "", 404, "not_found"},
 		{"GET", v1 + "/s?at=1000", "", 410, "gone"},
 		{"POST", v1 + "/s/forks", `{"id":"fork"}`, 201, `"fork_of":"s"`},
+		{"POST#k2", v1 + "/s/forks", `{"title":"t"}`, 201, `"fork_of":"s"`},
+		{"POST#k2", v1 + "/s/forks", `{"title":"t"}`, 200, `"fork_of":"s"`},
+		{"POST#k2", v1 + "/s/forks", `{"title":"u"}`, 422, "key_reused"},
+		{"POST", v1 + "/s/forks", `{"seq":18446744073709551615}`, 410, "gone"},
+		{"POST", v1 + "/s/forks", `{"seq":18446744073709551616}`, 400, "invalid"},
+		{"POST", v1 + "/s/forks", `{"seq":-1}`, 400, "invalid"},
+		{"GET", v1 + "/s?at=18446744073709551615", "", 410, "gone"},
 		{"POST", v1 + "/s/forks", `{"sequence":1}`, 400, "invalid"},
 		{"POST", v1 + "/nobody/forks", `{}`, 404, "not_found"},
 		{"POST", v1 + "/s/forks", `{"id":"new"}`, 409, "conflict"},
@@ -97,6 +107,8 @@ func TestV1Contract(t *testing.T) {
 		{"DELETE", v1 + "/no.id", "", 400, "invalid"},
 
 		{"POST", v1 + "/s/runs", hello, 200, `"status":"accepted"`},
+		{"POST#k3", v1 + "/s/runs", hello, 200, `"status":"accepted"`},
+		{"POST#k3", v1 + "/s/runs", strings.Replace(hello, "hello", "hello you", 1), 422, "key_reused"},
 		{"POST", v1 + "/s/runs", `{"agent":"demo","messages":[]}`, 400, "invalid"},
 		{"POST", v1 + "/s/runs", strings.Replace(hello, "{", `{"mode":"now",`, 1), 400, "invalid"},
 		{"POST", v1 + "/nobody/runs", hello, 404, "not_found"},
@@ -105,14 +117,16 @@ func TestV1Contract(t *testing.T) {
 		{"GET", v1 + "/hello/runs/{hello}", "", 200, `"reason":"stop"`},
 		{"GET", v1 + "/no.id/runs/x", "", 400, "invalid"},
 		{"GET", v1 + "/hello/runs/{gate}", "", 404, "not_found"},
-		{"POST", v1 + "/gate/runs/{gate}/cancel", "", 200, `"run":"{gate}"`},
+		{"POST#k8", v1 + "/gate/runs/{gate}/cancel", "", 200, `"run":"{gate}"`},
+		{"POST#k8", v1 + "/gate/runs/other/cancel", "", 422, "key_reused"},
 		{"POST", v1 + "/no.id/runs/x/cancel", "", 400, "invalid"},
 		{"POST", v1 + "/nobody/runs/x/cancel", "", 404, "not_found"},
 		{"POST", v1 + "/tool/runs/{gate}/cancel", "", 409, "conflict"},
 
 		{"POST", v1 + "/tool/tool-calls/call_1/decision", `{"decision":"perhaps"}`, 400, "invalid"},
 		{"POST", v1 + "/tool/tool-calls/call_1/decision", `{"decision":"approve","arguments":"x"}`, 400, "invalid"},
-		{"POST", v1 + "/tool/tool-calls/call_1/decision", `{"decision":"approve"}`, 200, `"run":"{tool}"`},
+		{"POST#k5", v1 + "/tool/tool-calls/call_1/decision", `{"decision":"approve"}`, 200, `"run":"{tool}"`},
+		{"POST#k5", v1 + "/tool/tool-calls/call_1/decision", `{"decision":"reject"}`, 422, "key_reused"},
 		{"POST", v1 + "/tool/tool-calls/call_1/decision", `{"decision":"reject"}`, 409, "conflict"},
 		{"POST", v1 + "/nobody/tool-calls/call_1/decision", `{"decision":"approve"}`, 404, "not_found"},
 		{"POST", v1 + "/tool/tool-calls/call_1/decision", bigBody, 413, "too_large"},
@@ -139,7 +153,8 @@ func TestV1Contract(t *testing.T) {
 		{"POST", v1 + "/limit/runs/{ask}/continue", `{}`, 409, "conflict"},
 		{"POST", v1 + "/nobody/runs/{limit}/continue", `{}`, 404, "not_found"},
 		{"POST", v1 + "/limit/runs/{limit}/continue", bigBody, 413, "too_large"},
-		{"POST", v1 + "/limit/runs/{limit}/continue", "", 200, `"run":"{limit}"`},
+		{"POST#k7", v1 + "/limit/runs/{limit}/continue", "", 200, `"run":"{limit}"`},
+		{"POST#k7", v1 + "/limit/runs/{limit}/continue", `{"iterations":5}`, 422, "key_reused"},
 
 		{"POST", v1 + "/limit/compact", "", 200, `"status":"accepted"`},
 		{"POST", v1 + "/new/compact", "", 409, "conflict"},
@@ -150,7 +165,8 @@ func TestV1Contract(t *testing.T) {
 		{"POST", v1 + "/oauth/authorizations/f2", `{"decision":"start"}`, 409, "conflict"},
 		{"POST", v1 + "/nobody/authorizations/f1", `{"decision":"start"}`, 404, "not_found"},
 		{"POST", v1 + "/oauth/authorizations/f1", bigBody, 413, "too_large"},
-		{"POST", v1 + "/oauth/authorizations/f1", `{"decision":"start"}`, 200, `"run":"{oauth}"`},
+		{"POST#k10", v1 + "/oauth/authorizations/f1", `{"decision":"start"}`, 200, `"run":"{oauth}"`},
+		{"POST#k10", v1 + "/oauth/authorizations/f1", `{"decision":"decline"}`, 422, "key_reused"},
 		{"POST", v1 + "/oauth/authorizations/f1/vouch", `{"user":"ann"}`, 400, "invalid"},
 		{"POST", v1 + "/oauth/authorizations/f1/vouch", vouch("f1", "forged", "ann"), 403, "forbidden"},
 		{"POST", v1 + "/oauth/authorizations/f1/vouch", vouch("f1", "", "bob"), 403, "forbidden"},
@@ -159,7 +175,8 @@ func TestV1Contract(t *testing.T) {
 		{"POST", v1 + "/nobody/authorizations/f1/vouch", vouch("f1", "", "ann"), 403, "forbidden"},
 		{"POST", v1 + "/nobody/authorizations/f1/vouch", vouch("f1", ring.Verifier(state.Data{Tenant: "default", SessionID: "nobody", Connection: "c", Flow: "f1", Random: "r"}), "ann"), 404, "not_found"},
 		{"POST", v1 + "/oauth/authorizations/f1/vouch", bigBody, 413, "too_large"},
-		{"POST", v1 + "/oauth/authorizations/f1/vouch", vouch("f1", "", "ann"), 200, `"run":"{oauth}"`},
+		{"POST#k11", v1 + "/oauth/authorizations/f1/vouch", vouch("f1", "", "ann"), 200, `"run":"{oauth}"`},
+		{"POST#k11", v1 + "/oauth/authorizations/f1/vouch", vouch("f1", "", "bob"), 422, "key_reused"},
 
 		{"POST", v1 + "/gate2/messages", strings.Replace(hello, "{", `{"mode":"reject",`, 1), 409, "conflict"},
 		{"POST", v1 + "/gate2/cancel", "", 200, `"run":"{gate2}"`},
@@ -168,13 +185,16 @@ func TestV1Contract(t *testing.T) {
 		{"POST", v1 + "/no.id/cancel", "", 400, "invalid"},
 
 		{"POST", v1 + "/s/messages", hello, 200, `"status":"accepted"`},
+		{"POST#k4", v1 + "/s/messages", hello, 200, `"status":"accepted"`},
+		{"POST#k4", v1 + "/s/messages", strings.Replace(hello, "hello", "hello you", 1), 422, "key_reused"},
 		{"POST", v1 + "/s/messages", strings.Replace(hello, "{", `{"delay":"soon",`, 1), 400, "invalid"},
 		{"POST", v1 + "/nobody/messages", hello, 404, "not_found"},
 		{"POST", v1 + "/s/messages", bigBody, 413, "too_large"},
 		{"GET", v1 + "/s/scheduled", "", 200, `"run":"{later}"`},
 		{"GET", v1 + "/no.id/scheduled", "", 400, "invalid"},
 		{"GET", v1 + "/nobody/scheduled", "", 404, "not_found"},
-		{"DELETE", v1 + "/s/scheduled/{later}", "", 200, `"run":"{later}"`},
+		{"DELETE#k9", v1 + "/s/scheduled/{later}", "", 200, `"run":"{later}"`},
+		{"DELETE#k9", v1 + "/s/scheduled/{later2}", "", 422, "key_reused"},
 		{"DELETE", v1 + "/no.id/scheduled/x", "", 400, "invalid"},
 		{"DELETE", v1 + "/s/scheduled/nobody", "", 404, "not_found"},
 		{"DELETE", v1 + "/hello/scheduled/{hello}", "", 409, "conflict"},
@@ -191,6 +211,7 @@ func TestV1Contract(t *testing.T) {
 		{"GET", v1 + "/no.id/export", "", 400, "invalid"},
 		{"GET", v1 + "/nobody/export", "", 404, "not_found"},
 		{"POST", v1 + "/import?id=copy", "{file}", 201, `"id":"copy"`},
+		{"POST", v1 + "/import?id=copy", "{file}", 200, `"id":"copy"`},
 		{"POST", v1 + "/import?id=copy", "x", 400, "invalid"},
 		{"POST", v1 + "/import?id=hello", "{file}", 409, "conflict"},
 		{"POST", v1 + "/import?id=big", "{bigfile}", 413, "too_large"},
@@ -201,9 +222,10 @@ func TestV1Contract(t *testing.T) {
 		if c.body == bigBody {
 			c.body = `"` + strings.Repeat("x", contractMaxBody) + `"`
 		}
+		method, header := headerOf(c.route)
 		name := fmt.Sprintf("%s %s %.80s", c.route, c.path, c.body)
-		done = append(done, fmt.Sprintf("%s %s %d", c.route, c.path, c.status))
-		st, body := w.call(c.route, c.path, c.body)
+		done = append(done, fmt.Sprintf("%s %s %d", method, c.path, c.status))
+		st, body := w.call(method, c.path, c.body, header...)
 		if st >= 400 {
 			c.has = `"code":"` + c.has + `"`
 		}

@@ -69,7 +69,7 @@ type Imported struct {
 // copyRoutes mounts the routes that move sessions as files. They stream, so they
 // are plain handlers and are described by hand.
 func (a *API) copyRoutes(mux *router, api huma.API) {
-	mux.HandleFunc("GET /v1/sessions/{id}/export", a.export)
+	mux.HandleFunc("GET /v1/sessions/{id}/export", a.noQuery(a.export))
 	mux.HandleFunc("POST /v1/sessions/import", a.importSession)
 	str := &huma.Schema{Type: "string"}
 	add := func(op huma.Operation, ok string, content map[string]*huma.MediaType) {

@@ -21,8 +21,8 @@ import (
 // plain handlers and are described by hand.
 func (a *API) eventRoutes(mux *router, api huma.API) {
 	mux.HandleFunc("GET /v1/sessions/{id}/events", a.events)
-	mux.HandleFunc("GET /v1/sessions/{id}/events/{seq}", a.oneEvent)
-	mux.HandleFunc("GET /v1/sessions/{id}/tool-calls/{call}/output", a.toolOutput)
+	mux.HandleFunc("GET /v1/sessions/{id}/events/{seq}", a.noQuery(a.oneEvent))
+	mux.HandleFunc("GET /v1/sessions/{id}/tool-calls/{call}/output", a.noQuery(a.toolOutput))
 	str, num := &huma.Schema{Type: "string"}, &huma.Schema{Type: "integer", Format: "int64"}
 	event := &huma.Schema{
 		Type: "object", AdditionalProperties: true, Required: []string{"type", "seq", "time"},

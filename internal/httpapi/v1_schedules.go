@@ -193,8 +193,9 @@ func (a *API) commandFits(body any) error {
 	if err != nil {
 		return err
 	}
-	if int64(len(b)) > a.cfg.MaxBody {
-		return holdfast.Errorf(holdfast.CodeTooLarge, "the messages take %d bytes, at most %d are possible", len(b), a.cfg.MaxBody)
+	// The log takes less in one event than a body may have.
+	if most := min(a.cfg.MaxBody, events.MaxPayload); int64(len(b)) > most {
+		return holdfast.Errorf(holdfast.CodeTooLarge, "the messages take %d bytes, at most %d are possible", len(b), most)
 	}
 	return nil
 }

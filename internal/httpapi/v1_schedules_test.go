@@ -21,6 +21,9 @@ func TestScheduleRoutes(t *testing.T) {
 	done := w.rows(
 		row{"POST", v1, `{"id":"a",` + daily + `}`, 201, `"agent":"demo.yaml"`},
 		row{"POST", v1, `{"id":"a",` + daily + `}`, 409, "conflict"},
+		row{"POST#first", v1, `{"every":"1h","paused":true,` + say + `}`, 201, `"paused":true`},
+		row{"POST#first", v1, `{"every":"1h","paused":true,` + say + `}`, 200, `"paused":true`},
+		row{"POST#first", v1, `{"every":"2h",` + say + `}`, 422, "key_reused"},
 		row{"POST", v1, `{"cron":"x",` + say + `}`, 400, "invalid"},
 		row{"POST", v1, `{"at":"noon",` + say + `}`, 400, "invalid"},
 		row{"POST", v1, `{"every":"1h","agent":"demo","messages":[]}`, 400, "invalid"},
@@ -101,7 +104,7 @@ func TestScheduleRoutes(t *testing.T) {
 			break
 		}
 	}
-	if len(ids) != 7 || ids[0] != "p4" || ids[6] != "a" || len(slices.Compact(slices.Sorted(slices.Values(ids)))) != 7 {
+	if len(ids) != 8 || ids[0] != "p4" || ids[7] != "a" || len(slices.Compact(slices.Sorted(slices.Values(ids)))) != 8 {
 		t.Errorf("page by page: %v", ids)
 	}
 }

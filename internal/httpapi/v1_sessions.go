@@ -3,6 +3,7 @@ package httpapi
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"strings"
 	"time"
@@ -122,6 +123,9 @@ type NewSession struct {
 const (
 	maxLabels = 64
 	maxLabel  = 4 << 10
+	// maxLabelJSON is the most bytes of all as JSON; the rest of the event is for the
+	// title and the names.
+	maxLabelJSON = events.MaxPayload - 32<<10
 )
 
 func (n NewSession) check() error {
@@ -132,6 +136,14 @@ func (n NewSession) check() error {
 		if len(k)+len(v) > maxLabel {
 			return holdfast.Errorf(holdfast.CodeInvalid, "metadata: a member is longer than %d bytes", maxLabel)
 		}
+	}
+	// They are in one event of the log, where a character may take six bytes.
+	b, err := json.Marshal(n.Metadata)
+	if err != nil {
+		return err
+	}
+	if len(b) > maxLabelJSON {
+		return holdfast.Errorf(holdfast.CodeTooLarge, "metadata: %d bytes as JSON, at most %d are possible", len(b), maxLabelJSON)
 	}
 	return nil
 }

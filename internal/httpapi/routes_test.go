@@ -1,0 +1,399 @@
+package httpapi_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/httpapi"
+)
+
+// undescribed says of routes of our own why the description does not have them.
+var undescribed = map[string]string{
+	"GET /healthz": "for the supervisor of the process", "GET /readyz": "for the supervisor of the process",
+	"GET /ping": "of the original contract", "GET /v2/ping": "of the original contract",
+	"GET /openapi.json": "the description itself", "GET /openapi.yaml": "the description itself", "GET /docs": "the description itself",
+	"GET /v1/openapi.json": "the description itself", "GET /v1/openapi.yaml": "the description itself", "GET /v1/docs": "the description itself",
+}
+
+// What is mounted, what is described and what the tables of these tests have are
+// the same routes: a new one fails until it has its rows.
+func TestEveryRouteHasItsRows(t *testing.T) {
+	w := newWorld(t)
+	described := w.operations("")
+	mounted := map[string]bool{}
+	legacy := map[string]int{}
+	for _, route := range w.api.Routes() {
+		mounted[route] = true
+		mount, plain := mountOf(route)
+		switch {
+		case mount != "":
+			legacy[plain]++
+		case undescribed[route] == "" && described[route] == nil:
+			t.Errorf("%s is mounted and not described", route)
+		}
+	}
+	for route := range described {
+		_, path, _ := strings.Cut(route, " ")
+		if !mounted[route] {
+			t.Errorf("%s is described and not mounted", route)
+		}
+		if coveredBy(path) == "" {
+			t.Errorf("%s: covered names no test with its rows", route)
+		}
+	}
+	for route := range undescribed {
+		if !mounted[route] {
+			t.Errorf("%s is no route any more", route)
+		}
+	}
+	for plain, mounts := range legacy {
+		if mounts != 2 {
+			t.Errorf("%s is on %d mounts, want both", plain, mounts)
+		}
+	}
+	for key := range cannot {
+		i := strings.LastIndex(key, " ")
+		if !slices.Contains(described[key[:i]], key[i+1:]) {
+			t.Errorf("%s is no status of a route any more", key)
+		}
+	}
+}
+
+// withoutKeys lets everybody be the default tenant.
+func withoutKeys(c *httpapi.Config) { c.Keys = nil }
+
+func TestAgentRoutes(t *testing.T) {
+	made := answers("```yaml\n# name: made\nversion: \"2\"\nagents:\n  root:\n    model: scripted/demo\n```\n")
+	w, _, reg := everything(t, withoutKeys, func(c *httpapi.Config) {
+		c.MakeAgent = func(ctx context.Context, tenantID, prompt string) (agent.Composed, error) {
+			if prompt == "nonsense" {
+				return answers("I would rather not.")(ctx, tenantID, prompt)
+			}
+			return made(ctx, tenantID, prompt)
+		}
+	})
+	const (
+		v1   = "/v1/agents"
+		mine = v1 + "/mine"
+		file = "agents: {root: {model: scripted/demo}} # mine\n"
+		list = `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
+		say  = `{"jsonrpc":"2.0","id":1,"method":"message/send","params":{"message":{"kind":"message","messageId":"m","role":"user","parts":[{"kind":"text","text":"hello"}]}}}`
+		card = "/a2a/.well-known/agent-card.json"
+	)
+	done := w.rows(
+		row{"PUT", mine, file, 201, `"version":1`},
+		row{"PUT", mine, file, 200, `"version":1`},
+		row{"PUT", mine, `{"source":"agents: {root: {model: scripted/demo}} # again\n"}`, 200, `"version":2`},
+		row{"PUT", mine, `{"source":"x","more":1}`, 400, "invalid"},
+		row{"PUT", v1 + "/bad", "agents: 5", 400, "invalid"},
+		row{"PUT", v1 + "/a%2Fb", file, 400, "invalid"},
+		row{"PUT#If-None-Match=*", mine, file, 412, "stale"},
+		row{"PUT", mine, bigBody, 413, "too_large"},
+		row{"PATCH", mine, `{"metadata":{"author":"me"}}`, 200, `"version":3`},
+		row{"PATCH", mine, `[]`, 400, "invalid"},
+		row{"PATCH", mine, `{"agents":{"root":{"modle":"x"}}}`, 400, "invalid"},
+		row{"PATCH", v1 + "/nobody", `{}`, 404, "not_found"},
+		row{`PATCH#If-Match="x"`, mine, `{"metadata":{"author":"you"}}`, 412, "stale"},
+		row{"PATCH", mine, bigBody, 413, "too_large"},
+		row{"GET", v1, "", 200, `"name":"mine"`},
+		row{"GET", v1 + "?limit=0", "", 400, "invalid"},
+		row{"GET", mine + "@1", "", 200, `"version":1`},
+		row{"GET", v1 + "/nobody", "", 404, "not_found"},
+		row{"GET", mine + "@9", "", 404, "not_found"},
+		row{"GET", v1 + "/a%2Fb", "", 400, "invalid"},
+		row{"GET", mine + "/versions", "", 200, `"version":3`},
+		row{"GET", mine + "/versions?cursor=x", "", 400, "invalid"},
+		row{"GET", v1 + "/nobody/versions", "", 404, "not_found"},
+		row{"GET", v1 + ".zip", "", 200, "PK"},
+		row{"GET", v1 + ".zip?x=1", "", 400, "invalid"},
+		row{"POST", v1 + "/check", "agents: 5", 200, `"ok":false`},
+		row{"POST", v1 + "/check", file, 200, `"ok":true`},
+		row{"POST", v1 + "/check", `{}`, 400, "invalid"},
+		row{"POST", v1 + "/check", bigBody, 413, "too_large"},
+		row{"POST", v1, `{"prompt":"plan trips"}`, 201, `"name":"made"`},
+		row{"POST", v1, `{"prompt":""}`, 400, "invalid"},
+		row{"POST", v1, `{"prompt":"x","name":"a/b"}`, 400, "invalid"},
+		row{"POST", v1, `{"prompt":"nonsense"}`, 502, "model_failed"},
+		row{"POST", v1, bigBody, 413, "too_large"},
+		row{"POST", mine + "/push", `{"reference":"` + reg + `/acme/x:1"}`, 200, `"digest":"sha256:`},
+		row{"POST", mine + "/push", `{"reference":"NOT A TAG"}`, 400, "invalid"},
+		row{"POST", v1 + "/nobody/push", `{"reference":"` + reg + `/acme/x:1"}`, 404, "not_found"},
+		row{"POST", mine + "/push", `{"reference":"127.0.0.1:1/a/b:c"}`, 502, "upstream"},
+		row{"POST", mine + "/push", bigBody, 413, "too_large"},
+		row{"POST", v1 + "/pull", `{"reference":"` + reg + `/acme/x:1","name":"pulled"}`, 201, `"origin":"pull `},
+		row{"POST", v1 + "/pull", `{"reference":"` + reg + `/acme/x:1","name":"pulled"}`, 200, `"origin":"pull `},
+		row{"POST", v1 + "/pull", `{"reference":"::"}`, 400, "invalid"},
+		row{"POST", v1 + "/pull", `{"reference":"` + reg + `/acme/nobody:1"}`, 502, "upstream"},
+		row{"POST", v1 + "/pull", bigBody, 413, "too_large"},
+
+		row{"POST", mine + "/mcp", list, 200, `"name":"mine"`},
+		row{"POST", mine + "/mcp", "{", 400, `"code":-32700`},
+		row{"POST", v1 + "/broken/mcp", list, 400, "invalid"},
+		row{"POST", v1 + "/nobody/mcp", list, 404, "not_found"},
+		row{"POST", mine + "/mcp", bigBody, 413, "too_large"},
+		row{"POST", mine + "/a2a", say, 200, `"state":"completed"`},
+		row{"POST", mine + "/a2a", `{"jsonrpc":"2.0","id":1,"method":"message/send","params":5}`, 200, `"error":{"code":-32602,"message":"params: not those of message/send`},
+		row{"POST", mine + "/a2a", `{"jsonrpc":"2.0","id":{},"method":"message/send","params":{}}`, 200, `"error":{"code":-32600`},
+		row{"POST", mine + "/a2a", `{"jsonrpc":"2.0","id":1,"method":7}`, 200, `"error":{"code":-32600`},
+		row{"POST", mine + "/a2a", `{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"id":"nobody"}}`, 200, `"code":-32001`},
+		row{"POST", v1 + "/broken/a2a", say, 400, "invalid"},
+		row{"POST", v1 + "/nobody/a2a", say, 404, "not_found"},
+		row{"POST", mine + "/a2a", bigBody, 413, "too_large"},
+		row{"GET", mine + card, "", 200, `"protocolVersion":"0.3.0"`},
+		row{"GET", v1 + "/broken" + card, "", 400, "invalid"},
+		row{"GET", v1 + "/nobody" + card, "", 404, "not_found"},
+
+		row{"DELETE", v1 + "/a%2Fb", "", 400, "invalid"},
+		row{"DELETE", v1 + "/team", "", 403, "forbidden"},
+		row{`DELETE#If-Match="x"`, mine, "", 412, "stale"},
+		row{"DELETE", mine, "", 200, `"name":"mine"`},
+		row{"DELETE", mine, "", 404, "not_found"},
+	)
+	w.complete(v1, done)
+}
+
+func TestVaultRoutes(t *testing.T) {
+	w, v, _ := everything(t, withoutKeys)
+	connection := connect(t, v, "default", "docs")
+	done := w.rows(
+		row{"PUT", "/v1/secrets/API_KEY", `{"value":"hush"}`, 204, ""},
+		row{"PUT", "/v1/secrets/API_KEY", `{"value":""}`, 400, "invalid"},
+		row{"PUT", "/v1/secrets/no%20name", `{"value":"x"}`, 400, "invalid"},
+		row{"PUT", "/v1/secrets/API_KEY", bigBody, 413, "too_large"},
+		row{"GET", "/v1/secrets", "", 200, `"name":"API_KEY"`},
+		row{"GET", "/v1/secrets?x=1", "", 400, "invalid"},
+		row{"DELETE", "/v1/secrets/API_KEY", "", 204, ""},
+		row{"DELETE", "/v1/secrets/API_KEY", "", 404, "not_found"},
+		row{"DELETE", "/v1/secrets/API_KEY?x=1", "", 400, "invalid"},
+		row{"PUT", "/v1/oauth-clients/own", `{"client_id":"c","issuer":"https://login.example"}`, 204, ""},
+		row{"PUT", "/v1/oauth-clients/own", `{"client_id":"c","grant":"telepathy"}`, 400, "invalid"},
+		row{"PUT", "/v1/oauth-clients/own", bigBody, 413, "too_large"},
+		row{"GET", "/v1/oauth-clients", "", 200, `"client_id":"c"`},
+		row{"GET", "/v1/oauth-clients?x=1", "", 400, "invalid"},
+		row{"DELETE", "/v1/oauth-clients/own", "", 204, ""},
+		row{"DELETE", "/v1/oauth-clients/own", "", 404, "not_found"},
+		row{"DELETE", "/v1/oauth-clients/own?x=1", "", 400, "invalid"},
+		row{"GET", "/v1/connections", "", 200, `"toolset":"docs"`},
+		row{"GET", "/v1/connections?usr=x", "", 400, "invalid"},
+		row{"DELETE", "/v1/connections/" + connection, "", 204, ""},
+		row{"DELETE", "/v1/connections/" + connection, "", 404, "not_found"},
+		row{"DELETE", "/v1/connections/nobody?x=1", "", 400, "invalid"},
+	)
+	for _, under := range []string{"/v1/secrets", "/v1/oauth-clients", "/v1/connections"} {
+		w.complete(under, done)
+	}
+}
+
+func TestWebhookRows(t *testing.T) {
+	w, _, _ := everything(t, withoutKeys)
+	const v1 = "/v1/webhooks"
+	w.complete(v1, w.rows(
+		row{"POST#k", v1, `{"id":"h","url":"https://a.example"}`, 201, `"secret":"whsec_`},
+		row{"POST#k", v1, `{"id":"h","url":"https://a.example"}`, 200, `"secret":"whsec_`},
+		row{"POST#k", v1, `{"id":"h","url":"https://b.example"}`, 422, "key_reused"},
+		row{"POST", v1, `{"id":"h","url":"https://a.example"}`, 409, "conflict"},
+		row{"POST", v1, `{"url":"http://a.example"}`, 400, "invalid"},
+		row{"POST", v1, `{"url":"https://a.example/` + strings.Repeat("ö", 1500) + `"}`, 400, "invalid"},
+		row{"POST", v1, bigBody, 413, "too_large"},
+		row{"GET", v1, "", 200, `"id":"h"`},
+		row{"GET", v1 + "?x=1", "", 400, "invalid"},
+		row{"GET", v1 + "/h/deliveries", "", 200, `"deliveries":[]`},
+		row{"GET", v1 + "/h/deliveries?x=1", "", 400, "invalid"},
+		row{"GET", v1 + "/nobody/deliveries", "", 404, "not_found"},
+		row{"POST", v1 + "/h/enable", "", 200, `"id":"h"`},
+		row{"POST", v1 + "/h/enable?x=1", "", 400, "invalid"},
+		row{"POST", v1 + "/nobody/enable", "", 404, "not_found"},
+		row{"DELETE", v1 + "/h?x=1", "", 400, "invalid"},
+		row{"DELETE", v1 + "/h", "", 204, ""},
+		row{"DELETE", v1 + "/h", "", 404, "not_found"},
+	))
+}
+
+func TestUsageRoutes(t *testing.T) {
+	w, _, _ := everything(t, withoutKeys)
+	const v1 = "/v1/usage"
+	w.complete(v1, w.rows(
+		row{"GET", v1, "", 200, `"calls":0`},
+		row{"GET", v1 + "?from=yesterday", "", 400, "invalid"},
+		row{"GET", v1 + "?by=weather", "", 400, "invalid"},
+		row{"GET", v1 + "?by=day,day", "", 400, "invalid"},
+		row{"GET", v1 + "?limit=0", "", 400, "invalid"},
+		row{"GET", v1 + "?by=day&cursor=x", "", 400, "invalid"},
+	))
+}
+
+func TestOpenAIRoutes(t *testing.T) {
+	w, _, _ := everything(t, withoutKeys)
+	respond := func(body string) string {
+		var r struct{ ID string }
+		w.mustCall("POST", "/v1/responses", body, &r)
+		return r.ID
+	}
+	waits, done2 := respond(`{"model":"demo","input":"park"}`), respond(`{"model":"demo","input":"hello"}`)
+	again := respond(`{"previous_response_id":"` + done2 + `","input":"hello"}`)
+	last := respond(`{"model":"demo","input":"hello"}`)
+	const (
+		at   = "/v1/responses"
+		chat = "/v1/chat/completions"
+	)
+	say := func(text string) string {
+		return `{"model":"demo","messages":[{"role":"user","content":"` + text + `"}]}`
+	}
+	done := w.rows(
+		row{"POST#k", at, `{"model":"demo","input":"hello"}`, 200, `"status":"completed"`},
+		row{"POST#k", at, `{"model":"demo","input":"hello you"}`, 422, "key_reused"},
+		row{"POST", at, `{}`, 400, "invalid"},
+		row{"POST", at, `{"model":"demo","input":7}`, 400, "invalid"},
+		row{"POST", at, `{"model":"nobody","input":"hello"}`, 404, "not_found"},
+		row{"POST", at, `{"previous_response_id":"resp_x","input":"hello"}`, 404, "not_found"},
+		row{"POST", at, `{"previous_response_id":"` + waits + `","input":"hello"}`, 409, "conflict"},
+		row{"POST", at, bigBody, 413, "too_large"},
+		row{"POST", at, `{"model":"demo","input":"hello","temperature":1}`, 501, "not_offered"},
+		row{"GET", at + "/" + waits, "", 200, `"type":"mcp_approval_request"`},
+		row{"GET", at + "/" + waits + "?stream=perhaps", "", 400, "invalid"},
+		row{"GET", at + "/" + waits + "?starting_after=1", "", 400, "invalid"},
+		row{"GET", at + "/" + waits + "?%25d=1", "", 400, `"message":"%d: want stream`},
+		row{"GET", at + "/nobody", "", 404, "not_found"},
+		row{"GET", at + "/" + waits + "/input_items", "", 200, `"text":"park"`},
+		row{"GET", at + "/" + waits + "/input_items?limit=0", "", 400, "invalid"},
+		row{"GET", at + "/nobody/input_items", "", 404, "not_found"},
+		row{"POST", at + "/" + waits + "/cancel", "", 200, `"object":"response"`},
+		row{"POST", at + "/%00/cancel", "", 400, "invalid"},
+		row{"POST", at + "/nobody/cancel", "", 404, "not_found"},
+		row{"DELETE", at + "/" + again, "", 409, "conflict"},
+		row{"DELETE", at + "/" + last, "", 200, `"deleted":true`},
+		row{"DELETE", at + "/" + last, "", 404, "not_found"},
+		row{"DELETE", at + "/%00", "", 400, "invalid"},
+
+		row{"POST#c", chat, say("hello"), 200, `"finish_reason":"stop"`},
+		row{"POST#c", chat, say("hello you"), 422, "key_reused"},
+		row{"POST", chat, say(""), 400, "invalid"},
+		row{"POST", chat, strings.Replace(say("hello"), "demo", "nobody", 1), 404, "not_found"},
+		row{"POST", chat, say("park"), 409, "conflict"},
+		row{"POST", chat, bigBody, 413, "too_large"},
+		row{"POST", chat, strings.Replace(say("hello"), "{", `{"temperature":1,`, 1), 501, "not_offered"},
+		row{"POST", chat, say("fall"), 502, "model_failed"},
+
+		row{"GET", "/v1/models", "", 200, `"id":"demo"`},
+		row{"GET", "/v1/models?x=1", "", 400, "invalid"},
+		row{"GET", "/v1/models/demo", "", 200, `"id":"demo"`},
+		row{"GET", "/v1/models/broken", "", 400, "invalid"},
+		row{"GET", "/v1/models/nobody", "", 404, "not_found"},
+	)
+	for _, under := range []string{at, "/v1/chat", "/v1/models"} {
+		w.complete(under, done)
+	}
+}
+
+// A tenant has only so many imports at the same time, since each fills a file.
+func TestImportsAreLimited(t *testing.T) {
+	w, _, _ := everything(t)
+	var ends []*io.PipeWriter
+	answers := make(chan error, 2)
+	for range 2 {
+		body, end := io.Pipe()
+		ends = append(ends, end)
+		req, err := http.NewRequestWithContext(t.Context(), "POST", w.srv.URL+"/v1/sessions/import", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-API-Key", acmeKey)
+		go func() {
+			resp, err := w.srv.Client().Do(req)
+			if err == nil {
+				resp.Body.Close()
+			}
+			answers <- err
+		}()
+	}
+	var resp *http.Response
+	var body string
+	w.until("both imports to be under way", func() bool {
+		resp, body = w.do("POST", "/v1/sessions/import", "x")
+		return resp.StatusCode == 429
+	})
+	wantRefused(t, "a third import", "/v1/sessions/import", resp, body, "rate_limited", 429)
+	if resp, body := w.do("POST", "/v1/sessions/import", "x", "X-API-Key", boltKey); resp.StatusCode != 400 {
+		t.Errorf("an import of another tenant: %d %s", resp.StatusCode, body)
+	}
+	for _, end := range ends {
+		if _, err := end.Write([]byte("x\n")); err != nil {
+			t.Error(err)
+		}
+		_ = end.Close()
+	}
+	for range ends {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if resp, body := w.do("POST", "/v1/sessions/import", "x"); resp.StatusCode != 400 {
+		t.Errorf("an import when the others are done: %d %s", resp.StatusCode, body)
+	}
+}
+
+// What a body may have and the log may not is refused as too large, on every route
+// that has the log keep what it is sent.
+func TestWhatTheLogCannotTake(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"s", "tool", "ask"} {
+		w.mustCall("POST", "/v1/sessions", `{"id":"`+id+`","agent":"demo"}`, nil)
+	}
+	for id, typ := range map[string]string{"tool": "tool_call_confirmation", "ask": "elicitation_request"} {
+		w.mustCall("POST", "/v1/sessions/"+id+"/runs", `{"messages":[{"content":"`+id+`"}]}`, nil)
+		w.until(id, func() bool {
+			return slices.ContainsFunc(w.stored(id), func(e events.Envelope) bool { return e.Type == typ })
+		})
+	}
+	large := strings.Repeat("x", events.MaxPayload+100<<10)
+	label := func() string { // 63 labels that take six times their size as JSON in JSON
+		m := map[string]string{}
+		for i := range 60 {
+			m[strings.Repeat("k", i+1)] = strings.Repeat("\x01", 2600)
+		}
+		b, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}()
+	run := `{"agent":"demo","messages":[{"content":"` + large + `"}]}`
+	legacy := `[{"role":"user","content":"` + large + `"}]`
+	agui := `{"threadId":"s","runId":"r","messages":[{"id":"m","role":"user","content":"` + large + `"}]}`
+	for _, c := range []struct{ path, body string }{
+		{"/v1/sessions", `{"metadata":` + label + `}`},
+		{"/v1/sessions/s/forks", `{"metadata":` + label + `}`},
+		{"/v1/sessions/s/runs", run},
+		{"/v1/sessions/s/messages", run},
+		{"/v1/sessions/s/messages", strings.Replace(run, "{", `{"delay":"9h",`, 1)},
+		{"/v1/sessions/tool/tool-calls/call_1/decision", `{"decision":"approve","arguments":"{\"x\":\"` + large + `\"}"}`},
+		{"/v1/sessions/ask/inputs/q1", `{"action":"accept","content":{"name":"` + large + `"}}`},
+		{"/v1/schedules", strings.Replace(run, "{", `{"every":"1h",`, 1)},
+		{"/v1/responses", `{"model":"demo","input":"` + large + `"}`},
+		{"/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":"` + large + `"}]}`},
+		{"/v1/agui/demo", agui},
+		{"/api/sessions/s/agent/demo", legacy},
+		{"/api/sessions/s/agent/demo/root", legacy},
+		{"/v2/api/sessions/s/agent/demo", legacy},
+		{"/v2/api/sessions/s/agent/demo/root", legacy},
+	} {
+		resp, body := w.do("POST", c.path, c.body, "Content-Type", "application/json")
+		wantRefused(t, "POST "+c.path+" with much", c.path, resp, body, "too_large", 413)
+	}
+	for path, sent := range map[string]string{
+		"/v1/agents/demo/mcp": `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"demo","arguments":{"message":"` + large + `"}}}`,
+		"/v1/agents/demo/a2a": `{"jsonrpc":"2.0","id":1,"method":"message/send","params":{"message":{"kind":"message","messageId":"m","role":"user","parts":[{"kind":"text","text":"` + large + `"}]}}}`,
+	} {
+		resp, body := w.do("POST", path, sent, "Content-Type", "application/json", "Accept", "application/json, text/event-stream")
+		if resp.StatusCode != 200 || !strings.Contains(body, "too_large: ") || insides.MatchString(body) {
+			t.Errorf("%s with much: %d %.300s", path, resp.StatusCode, body)
+		}
+	}
+}
