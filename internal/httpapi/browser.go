@@ -11,8 +11,8 @@ import (
 // What cross-origin pages may send and read (Fetch Standard, CORS protocol).
 const (
 	corsMethods = "GET, POST, PUT, PATCH, DELETE"
-	corsHeaders = "Authorization, Content-Type, Holdfast-Session, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Traceparent, X-API-Key, X-Request-Id"
-	corsExpose  = "ETag, Holdfast-Next, Holdfast-Session, Retry-After, X-Request-Id"
+	corsHeaders = "Authorization, Content-Type, Holdfast-Session, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Mcp-Method, Mcp-Name, Mcp-Protocol-Version, Mcp-Session-Id, Traceparent, X-API-Key, X-Request-Id"
+	corsExpose  = "ETag, Holdfast-Next, Holdfast-Seq, Holdfast-Session, Mcp-Session-Id, Retry-After, WWW-Authenticate, X-Request-Id"
 	corsMaxAge  = "600" // seconds that a browser may remember a preflight
 )
 

@@ -11,14 +11,20 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/agent"
+	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/httpapi"
+	"github.com/holdfast-run/holdfast/internal/oauth/state"
+	"github.com/holdfast-run/holdfast/internal/oauth/vault"
 	"github.com/holdfast-run/holdfast/internal/ociregistry"
 )
 
@@ -55,17 +61,18 @@ const (
 )
 
 // contractWorld is an API that offers everything, and a registry.
-func contractWorld(t *testing.T) (w *world, reg string) {
+func contractWorld(t *testing.T) (w *world, v vaulted, reg string) {
 	t.Helper()
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	srv := httptest.NewServer(registry.New(registry.Logger(stdlog.New(io.Discard, "", 0))))
 	t.Cleanup(srv.Close)
 	w = newWorld(t, func(c *httpapi.Config) {
-		c.MaxBody, c.HostFiles = contractMaxBody, true
+		v = newVault(t, c.Store.(storeFaults).f.Store.(vault.Store))
+		c.MaxBody, c.HostFiles, c.Authorizations = contractMaxBody, true, v
 		c.Registry = registryOf{ociregistry.New(ociregistry.Options{})}
 		c.MakeAgent = answers("Here:\n```yaml\nagents: {}\n```", "```yaml\n# name: Trip-Planner\nversion: \"2\"\nagents:\n  root:\n    model: scripted/demo\n    description: Plans trips.\n```\n")
 	})
-	return w, strings.TrimPrefix(srv.URL, "http://")
+	return w, v, strings.TrimPrefix(srv.URL, "http://")
 }
 
 // Every route of the contract, on both mounts: what succeeds, what is malformed,
@@ -78,7 +85,26 @@ func TestContract(t *testing.T) {
 	const hello = `[{"role":"user","content":"hello"}]`
 	for _, mount := range []string{"/api", "/v2/api"} {
 		t.Run(strings.ReplaceAll(strings.Trim(mount, "/"), "/", "-"), func(t *testing.T) {
-			w, reg := contractWorld(t)
+			w, v, reg := contractWorld(t)
+			for _, id := range []string{"oauth", "answered", "waits"} {
+				w.mustCall("POST", "/v1/sessions", `{"id":"`+id+`"}`, nil)
+				word := map[bool]string{true: "tool", false: "oauth"}[id == "waits"]
+				w.mustCall("POST", "/v1/sessions/"+id+"/runs", `{"agent":"demo","messages":[{"content":"`+word+`"}]}`, nil)
+				w.until(id, func() bool {
+					return slices.ContainsFunc(w.stored(id), func(e events.Envelope) bool {
+						return e.Type == holdfast.TypeAuthorizationRequired || e.Type == holdfast.TypeToolCallConfirmation
+					})
+				})
+			}
+			answer := func(session, code string) string {
+				st, err := v.ring.Encode(state.Data{Tenant: "default", SessionID: session, Connection: "c", Flow: "f1", Random: strings.Repeat("r", 32), Binding: state.BindCookie, Expires: time.Now().Add(time.Hour)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return `{"code":"` + code + `","state":"` + st + `"}`
+			}
+			taken := answer("answered", "c")
+			done := map[string]bool{}
 			for _, c := range []struct {
 				method, path, body string
 				status             int
@@ -182,10 +208,31 @@ func TestContract(t *testing.T) {
 				{"DELETE", "/sessions/s1", "", 404, "not_found"},
 				{"POST", "/sessions/s1/agent/demo", hello, 410, "gone"},
 				{"GET", "/nothing", "", 404, "not_found"},
+
+				{"POST", "/waits/resumeStartOauth", `{"confirmation":true}`, 409, "conflict"},
+				{"POST", "/sessions/waits/resume", `{"confirmation":"approve"}`, 200, "message"},
+				{"POST", "/oauth/resumeStartOauth", `{"confirmation":true}`, 200, "message"},
+				{"POST", "/oauth/resumeStartOauth", `{}`, 400, "invalid"},
+				{"POST", "/nobody/resumeStartOauth", `{"confirmation":true}`, 404, "not_found"},
+				{"POST", "/oauth/resumeStartOauth", bigBody, 413, "too_large"},
+				{"POST", "/resumeCodeReceivedOauth", taken, 200, "message"},
+				{"POST", "/resumeCodeReceivedOauth", answer("answered", "other"), 409, "conflict"},
+				{"POST", "/resumeCodeReceivedOauth", `{"code":"c"}`, 400, "invalid"},
+				{"POST", "/resumeCodeReceivedOauth", `{"code":"c","state":"made up"}`, 404, "not_found"},
+				{"POST", "/resumeCodeReceivedOauth", answer("nobody", "c"), 404, "not_found"},
+				{"POST", "/resumeCodeReceivedOauth", bigBody, 413, "too_large"},
+				{"GET", "/agents/export/agents-20261122T100000Z.zip", "", 200, ""},
+				{"GET", "/sessions?limit=0", "", 400, "invalid"},
+				{"GET", "/sessions/no.id", "", 400, "invalid"},
+				{"DELETE", "/sessions/no.id", "", 400, "invalid"},
+				{"POST", "/sessions/s2/agent/demo/root", `{}`, 400, "invalid"},
+				{"POST", "/sessions/s2/agent/nobody/root", hello, 404, "not_found"},
+				{"POST", "/sessions/s2/agent/demo/root", bigBody, 413, "too_large"},
 			} {
 				if c.body == bigBody {
 					c.body = `"` + strings.Repeat("x", contractMaxBody) + `"`
 				}
+				done[fmt.Sprintf("%s %s %d", c.method, mount+c.path, c.status)] = true
 				st, body := w.call(c.method, mount+c.path, c.body)
 				name := fmt.Sprintf("%s %s %.80s", c.method, mount+c.path, c.body)
 				if st != c.status {
@@ -198,6 +245,7 @@ func TestContract(t *testing.T) {
 					if err := json.Unmarshal([]byte(body), &e); err != nil || e.Error == "" || e.Message != e.Error || e.Code != c.has {
 						t.Errorf("%s: %s; want error, message and code %s (%v)", name, body, c.has, err)
 					}
+				case strings.HasPrefix(body, "PK"): // an archive
 				case strings.HasPrefix(c.has, "data"):
 					if !strings.Contains(body, c.has) {
 						t.Errorf("%s: no event in %.200s", name, body)
@@ -206,7 +254,65 @@ func TestContract(t *testing.T) {
 					hasMembers(t, name, body, strings.Fields(c.has))
 				}
 			}
+			w.completeContract(mount, done)
 		})
+	}
+}
+
+// contractClasses are the kinds of answers of which each route of the contract must
+// be seen to give one.
+var contractClasses = []int{200, 400, 404, 409, 413}
+
+// contractCannot says why a route of the contract has no such answer: the key is
+// the route, or the status for all routes that a pattern fits.
+var contractCannot = []struct {
+	routes string // a pattern
+	status int
+	why    string
+}{
+	{`^GET /(ping|desktop/token|agents)$`, 400, "reads nothing of the request"},
+	{`^POST /agents/export$`, 400, "reads nothing of the request"},
+	{`^GET /agents/export/`, 400, "a name that none has is not found"},
+	{`^GET /(ping|desktop/token|agents|sessions)$`, 404, "names nothing"},
+	{`^POST /(agents|agents/config|agents/export|sessions)$`, 404, "names nothing"},
+	{`^POST /agents/pull$`, 404, "what a registry does not have is an error of the registry: 502"},
+	{`^GET `, 409, "changes nothing"},
+	{`^POST /agents/(export|push|pull|import)$`, 409, "an import makes a new version; the others change nothing of their own"},
+	{`^(POST|DELETE) /agents$`, 409, "a name that is taken gets a number; a deletion has no condition here but If-Match"},
+	{`^PUT /agents/config$`, 409, "an edit makes a new version; conditions are 412"},
+	{`^POST /sessions$`, 409, "the id is made here"},
+	{`^DELETE /sessions/`, 409, "an active run is stopped"},
+	{`^POST /sessions/\{id\}/agent/`, 409, "a run waits for its turn"},
+	{`^GET `, 413, "has no body"},
+	{`^POST /agents/export$`, 413, "the body is not read"},
+	{`^DELETE /sessions/`, 413, "the body is not read"},
+}
+
+// completeContract checks that every route of a mount has its rows.
+func (w *world) completeContract(mount string, done map[string]bool) {
+	w.t.Helper()
+	inPath := regexp.MustCompile(`\\\{\w+\\\}`)
+	for _, route := range w.api.Routes() {
+		m, plain := mountOf(route)
+		if m != mount {
+			continue
+		}
+		for _, st := range contractClasses {
+			want := regexp.MustCompile("^" + inPath.ReplaceAllString(regexp.QuoteMeta(route), `[^/? ]+`) + fmt.Sprintf(`(\?\S*)? %d$`, st))
+			seen, excused := false, false
+			for d := range done {
+				seen = seen || want.MatchString(d)
+			}
+			for _, c := range contractCannot {
+				excused = excused || c.status == st && regexp.MustCompile(c.routes).MatchString(plain)
+			}
+			switch {
+			case seen && excused:
+				w.t.Errorf("%s: it is said that %d cannot be, and there is a row", route, st)
+			case !seen && !excused:
+				w.t.Errorf("%s: no row with status %d", route, st)
+			}
+		}
 	}
 }
 
@@ -232,7 +338,7 @@ func hasMembers(t *testing.T, name, body string, members []string) {
 }
 
 func TestExport(t *testing.T) {
-	w, _ := contractWorld(t)
+	w, _, _ := contractWorld(t)
 	w.mustCall("PUT", "/v1/agents/mine", "agents: {root: {model: scripted/demo}} # mine\n", nil)
 	var where struct{ ZipPath string }
 	w.mustCall("POST", "/api/agents/export", "", &where)

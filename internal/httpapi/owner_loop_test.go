@@ -81,12 +81,22 @@ func (p *played) loopEffect(c events.Command) (evs []holdfast.Event, run string,
 		if read(&b); err != nil {
 			return nil, "", err
 		}
-		if f, ok := p.held.(*holdfast.AuthorizationRequiredEvent); !ok || f.FlowID != b.Flow {
+		if f, ok := p.held.(*holdfast.AuthorizationRequiredEvent); !ok || b.Flow != "" && f.FlowID != b.Flow {
 			return nil, "", holdfast.Errorf(holdfast.CodeConflict, "no such authorization is pending")
 		}
 		if !b.Confirm {
 			p.held = nil
 		}
+		return nil, p.active, nil
+	case events.KindAnswer:
+		var b events.AnswerBody
+		if read(&b); err != nil {
+			return nil, "", err
+		}
+		if f, ok := p.held.(*holdfast.AuthorizationRequiredEvent); !ok || f.FlowID != b.Flow {
+			return nil, "", holdfast.Errorf(holdfast.CodeConflict, "no such authorization is pending")
+		}
+		p.held = nil
 		return nil, p.active, nil
 	case events.KindVouch:
 		var b events.VouchBody

@@ -18,7 +18,7 @@ type agentDoc struct {
 }
 
 func TestAgentVersions(t *testing.T) {
-	w, reg := contractWorld(t)
+	w, _, reg := contractWorld(t)
 	const first = "version: \"2\"\nagents:\n  root: # a remark\n    model: scripted/demo\n    description: one\n"
 	yaml := []string{"Content-Type", "application/yaml"}
 	put := func(body string, want int, header ...string) (d agentDoc) {
@@ -126,7 +126,7 @@ func TestAgentVersions(t *testing.T) {
 
 // Every route of agents with what may go wrong.
 func TestAgentRefusals(t *testing.T) {
-	w, reg := contractWorld(t)
+	w, _, reg := contractWorld(t)
 	big := `"` + strings.Repeat("x", contractMaxBody) + `"`
 	for _, c := range []struct {
 		method, path, body string

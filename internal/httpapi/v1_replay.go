@@ -153,7 +153,7 @@ func (s *eventSink) turn(it *item) (wanted bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	gap := time.Duration(float64(at.Sub(s.before)) / s.replay.factor)
+	gap := slowed(at.Sub(s.before), s.replay.factor)
 	if s.before.IsZero() {
 		gap, s.due = 0, time.Now()
 	}
@@ -188,6 +188,13 @@ func (s *eventSink) turn(it *item) (wanted bool, err error) {
 			return false, errClosing
 		}
 	}
+}
+
+// slowed is a pause at a pace, at most a year: a long one of a slow pace is more
+// than a duration can be.
+func slowed(gap time.Duration, factor float64) time.Duration {
+	const most = 365 * 24 * time.Hour
+	return time.Duration(min(float64(gap)/factor, float64(most)))
 }
 
 func maxTime(a, b time.Time) time.Time {
