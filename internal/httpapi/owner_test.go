@@ -220,7 +220,8 @@ func (p *played) take(ctx context.Context, d worker.Delivery) error {
 		err = p.add(ctx, run, evs...)
 		if errors.Is(err, events.ErrTooLarge) { // as the real one: refused, and nothing of it is done
 			was.ans.Code, was.ans.Message, was.ans.Run = holdfast.CodeTooLarge, "the messages of one run may have 512 KiB at most", ""
-			*p = before
+			p.said, p.active, p.last, p.later, p.steps, p.queue = before.said, before.active, before.last, before.later, before.steps, before.queue
+			p.waiting, p.decided, p.held, p.given = before.waiting, before.decided, before.held, before.given
 			err = p.add(ctx, "", &holdfast.CommandRefusedEvent{Command: c.ID, Kind: c.Kind, Hash: was.hash, Code: was.ans.Code, Message: was.ans.Message})
 		}
 		if err != nil {
