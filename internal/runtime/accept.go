@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"encoding/json"
+	"strings"
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
@@ -318,10 +319,14 @@ func (s *State) acceptDecision(c events.Command, b events.DecideBody) ([]holdfas
 		}
 	}
 	if was, ok := s.Run.Decided[b.ToolCallID]; ok {
-		if was == b.Decision {
+		if was == decided(b.Decision, b.Arguments) {
 			return nil, run, nil // the same answer again changes nothing
 		}
-		return nil, "", holdfast.Errorf(holdfast.CodeConflict, "tool call %s was decided already: %s", b.ToolCallID, was)
+		decision, _, _ := strings.Cut(was, " ")
+		if decision == b.Decision {
+			decision += ", with other arguments"
+		}
+		return nil, "", holdfast.Errorf(holdfast.CodeConflict, "tool call %s was decided already: %s", b.ToolCallID, decision)
 	}
 	return nil, "", holdfast.Errorf(holdfast.CodeConflict, "tool call %s does not wait for a decision", b.ToolCallID)
 }

@@ -1,6 +1,8 @@
 package runtime
 
 import (
+	"bytes"
+	"encoding/json"
 	"strings"
 
 	holdfast "github.com/holdfast-run/holdfast"
@@ -58,10 +60,23 @@ func (s *State) applyCall(e *events.Envelope, t *Thread, ev holdfast.Event) {
 	}
 }
 
+// decided is what is remembered of a decision, to tell whether another one is the
+// same: to approve a call with other arguments is to decide otherwise.
+func decided(decision, arguments string) string {
+	if arguments == "" {
+		return decision
+	}
+	var compact bytes.Buffer
+	if json.Compact(&compact, []byte(arguments)) != nil { // only an imported log gets here
+		return decision + " " + arguments
+	}
+	return decision + " " + compact.String()
+}
+
 // decide applies a human's decision to the call that it names, in whichever
 // thread that call waits.
 func (s *State) decide(ev *holdfast.ToolCallDecidedEvent) {
-	s.Run.Decided[ev.ToolCallID] = ev.Decision
+	s.Run.Decided[ev.ToolCallID] = decided(ev.Decision, ev.Arguments)
 	if ev.Decision == DecisionApproveSession {
 		s.ToolsApproved = true
 	}
