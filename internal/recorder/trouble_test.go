@@ -400,7 +400,7 @@ func TestNothingUnrecordedIsTrimmed(t *testing.T) {
 	faulty := eventstest.NewFaultyStore(b.store, 1, eventstest.Faults{})
 	w := watch(faulty)
 	src := newSource(b.bus)
-	_, reader, _ := startLogged(t, src, w, recorder.Config{Retention: time.Millisecond, Standby: 5 * time.Millisecond})
+	_, reader, _ := startLogged(t, src, w, recorder.Config{Retention: 300 * time.Millisecond, Standby: 5 * time.Millisecond})
 	s := newSession(t, b)
 	first := s.add(t, 3)
 	w.untilAt(t, s.ref, first)
@@ -411,6 +411,18 @@ func TestNothingUnrecordedIsTrimmed(t *testing.T) {
 	}
 	if n := counter(t, reader, "holdfast.recorder.lag"); n < 0 {
 		t.Errorf("lag %d", n)
+	}
+	// What is recorded has left the stream, so what is not is as old as that.
+	stream, pos := b.bus.Streams()[0], recorded(t, b)
+	for {
+		info, err := b.bus.Info(t.Context(), stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.First > pos {
+			break
+		}
+		<-time.After(5 * time.Millisecond)
 	}
 	r := events.Reader{Bus: b.bus, Store: b.store}
 	check := eventstest.NewCheck()

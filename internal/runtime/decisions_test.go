@@ -1,6 +1,8 @@
 package runtime_test
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,6 +65,51 @@ func TestDecisionsOfSiblings(t *testing.T) {
 	}
 	if n := w.agents.tools.count("pay"); n != 2 {
 		t.Errorf("%d payments", n)
+	}
+}
+
+// TestDecisionMeetsTimer: a decision and the time-out of the same approval that are
+// both in the queue when somebody looks: the first counts, and only that.
+func TestDecisionMeetsTimer(t *testing.T) {
+	t.Parallel()
+	file := strings.Replace(twoPayments, "max_iterations: 3", "max_iterations: 3\n    approval_timeout: 1h", 1)
+	file = strings.Replace(file, ", {name: pay, arguments: {n: 2}}", "", 1)
+	for _, decidedFirst := range []bool{true, false} {
+		w := newWorld(t, file)
+		_, stop := w.start(-1, false)
+		s := ref("s")
+		w.create(s, &holdfast.SessionCreatedEvent{Agent: "agent"})
+		w.say(s, "one", "")
+		w.waitParked(s, events.WaitingApproval)
+		stop()
+		timers := slices.Collect(maps.Keys(w.state(s).Timers))
+		if len(timers) != 1 {
+			t.Fatalf("timers %v", timers)
+		}
+		call := w.state(s).Run.Threads[0].Calls[0].ID
+		decide, err := events.NewCommand(s, events.KindDecide, "decision", events.DecideBody{ToolCallID: call, Decision: "approve"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		both := []events.Command{decide, timerCommand(t, s, timers[0])}
+		if !decidedFirst {
+			slices.Reverse(both)
+		}
+		for _, c := range both {
+			if err := w.bus.Send(t.Context(), c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.start(-1, false)
+		w.waitParked(s, events.WaitingIdle)
+		verify(t, s, w.events(s))
+		want := 0
+		if decidedFirst {
+			want = 1
+		}
+		if n := w.agents.tools.count("pay"); n != want {
+			t.Errorf("decided first: %v, %d payments:\n%s", decidedFirst, n, transcript(w.events(s)))
+		}
 	}
 }
 
