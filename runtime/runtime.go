@@ -347,20 +347,12 @@ func (e *Embedded) hostTool(t hostTool) (app.HostTool, error) {
 		e.mu.Lock()
 		s := e.session
 		e.mu.Unlock()
-		if s == nil {
-			// The run goes on that a process before this one began.
+		own := s != nil && e.remote.SessionID() == c.Session.Session
+		if !own {
+			// A run that the client began, or a process before this one.
 			s = &Session{ID: c.Session.Session}
 		}
-		events, passed := make(chan Event), make(chan struct{})
-		go func() {
-			defer close(passed)
-			for ev := range events {
-				e.remote.Emit(ev)
-			}
-		}()
-		r, err := t.handler(ctx, s, holdfast.NewToolCall(c.ID, c.Name, c.Arguments), events)
-		close(events)
-		<-passed
+		r, err := e.handle(ctx, t.handler, s, holdfast.NewToolCall(c.ID, c.Name, c.Arguments), own)
 		if err != nil {
 			return tool.Result{}, err
 		}
@@ -369,4 +361,23 @@ func (e *Embedded) hostTool(t hostTool) (app.HostTool, error) {
 		}
 		return tool.Result{Output: r.Output, IsError: r.IsError}, nil
 	}}, nil
+}
+
+// handle calls a tool of the program. What it puts into its channel goes into the
+// stream under way if the call is of that stream's session, else nowhere.
+func (e *Embedded) handle(ctx context.Context, handler ToolHandler, s *Session, call holdfast.ToolCall, own bool) (*ToolCallResult, error) {
+	events, passed := make(chan Event), make(chan struct{})
+	go func() {
+		defer close(passed)
+		for ev := range events {
+			if own {
+				e.remote.Emit(ev)
+			}
+		}
+	}()
+	defer func() { // also when the handler panics
+		close(events)
+		<-passed
+	}()
+	return handler(ctx, s, call, events)
 }

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/client"
 	"github.com/holdfast-run/holdfast/internal/testenv/leaktest"
 	"github.com/holdfast-run/holdfast/runtime"
 )
@@ -142,6 +143,40 @@ func TestTool(t *testing.T) {
 	}
 	if !strings.Contains(summary, "They looked things up.") {
 		t.Errorf("summary %q", summary)
+	}
+}
+
+// TestToolOfAnotherSession: a tool is told the session that calls it, also if that
+// is one of the client's and another was streamed before.
+func TestToolOfAnotherSession(t *testing.T) {
+	type called struct {
+		id       string
+		messages int
+	}
+	calls := make(chan called, 2)
+	rt := start(t, runtime.WithTool(runtime.Tool{Name: "lookup", Description: "Looks something up.", ReadOnly: true},
+		func(_ context.Context, s *runtime.Session, _ holdfast.ToolCall, events chan runtime.Event) (*runtime.ToolCallResult, error) {
+			events <- runtime.ShellOutput("looking in "+s.ID, "root")
+			calls <- called{s.ID, len(s.Messages)}
+			return &runtime.ToolCallResult{Output: "42"}, nil
+		}))
+	streamed := holdfast.NewSession("look up answer")
+	if _, err := rt.Run(t.Context(), streamed); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-calls; got.id != streamed.ID || got.messages == 0 {
+		t.Errorf("called for %+v, want %s with its messages", got, streamed.ID)
+	}
+	api := rt.Client()
+	other, err := api.CreateSession(t.Context(), client.NewSession{Agent: "lookup.yaml"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.StartRun(t.Context(), other.ID, client.NewRun{Messages: []client.Message{{Content: "look up answer"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-calls; got.id != other.ID || got.messages != 0 {
+		t.Errorf("called for %+v, want %s and nothing of another's", got, other.ID)
 	}
 }
 
