@@ -110,6 +110,7 @@ type runner struct {
 	errOut    io.Writer
 
 	style  style
+	lost   bool // the connection
 	column bool // the cursor stands behind text of the model
 }
 
@@ -168,11 +169,13 @@ func (r *runner) chat(ctx context.Context) error {
 
 // connection says what becomes of the connection to a server.
 func (r *runner) connection(n client.Connection) {
-	if n.Up {
+	switch {
+	case n.Up:
 		r.note("(the connection is there again)")
-	} else {
+	case !r.lost: // not for each attempt
 		r.note("(the connection is lost; connecting again)")
 	}
+	r.lost = !n.Up
 }
 
 // line reads a line; an interrupt ends the waiting for it.

@@ -86,12 +86,15 @@ func existing(ctx context.Context, cl *client.Client, arg string) (string, error
 
 // tellConnection has it said when a connection is lost, and when it is there again.
 func tellConnection(w io.Writer) client.Option {
+	lost := false
 	return client.WithConnectionNotice(func(n client.Connection) {
-		if n.Up {
+		switch {
+		case n.Up:
 			fmt.Fprintln(w, "holdfast: the connection is there again")
-		} else {
+		case !lost: // not for each attempt
 			fmt.Fprintln(w, "holdfast: the connection is lost; connecting again")
 		}
+		lost = !n.Up
 	})
 }
 
