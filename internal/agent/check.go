@@ -19,6 +19,9 @@ var providers = []string{
 	"requesty", "scripted", "together", "vercel", "xai",
 }
 
+// madeBy are the providers of models that people name in their place.
+var madeBy = map[string]string{"claude": "anthropic", "gemini": "google", "gpt": "openai", "grok": "xai"}
+
 // refusedProviders are providers of cagent that are not offered, with what to do
 // instead: they want a login of their own, or speak another protocol for each
 // model.
@@ -85,8 +88,8 @@ func (d *decoder) applyProvider(t *Team, m *ModelSettings, path string) {
 		}
 		if m.Provider != "" && !slices.Contains(providers, m.Provider) {
 			hint := didYouMean(m.Provider, slices.Concat(providers, slices.Sorted(maps.Keys(t.Providers))))
-			if m.Provider == "grok" { // a model of xai, and nearest to groq
-				hint = "; did you mean `xai`?"
+			if name := madeBy[m.Provider]; name != "" {
+				hint = "; did you mean `" + name + "`?"
 			}
 			d.problemAt(path, "unknown provider `%s`, which is not described under `providers` (with base_url and token_key) either%s", m.Provider, hint)
 		}
