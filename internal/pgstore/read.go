@@ -119,6 +119,11 @@ func (s *Store) row(ctx context.Context, ref holdfast.SessionRef) (i events.Sess
 	return i, found && err == nil, err
 }
 
+// selectRows looks each id up in the index by itself. The planner, which does not
+// know how many there are, would rather read the whole table for a list of them.
+const selectRows = `SELECT found.* FROM unnest($2::text[]) AS wanted (i)
+	CROSS JOIN LATERAL (SELECT ` + rowColumns + ` FROM sessions WHERE tenant = $1 AND id = wanted.i LIMIT 1) AS found`
+
 // rowsOf looks sessions up, those of each tenant in its scope.
 func (s *Store) rowsOf(ctx context.Context, refs []holdfast.SessionRef) (map[holdfast.SessionRef]events.SessionInfo, error) {
 	ids := map[string][]string{}
@@ -129,7 +134,7 @@ func (s *Store) rowsOf(ctx context.Context, refs []holdfast.SessionRef) (map[hol
 	err := s.sendScoped(ctx, "read rows", func(b *pgx.Batch) {
 		for tenant, ids := range ids {
 			queueScope(b, ofTenant(tenant))
-			b.Queue(`SELECT `+rowColumns+` FROM sessions WHERE tenant = $1 AND id = ANY($2::text[])`, tenant, ids).Query(func(rows pgx.Rows) error {
+			b.Queue(selectRows, tenant, ids).Query(func(rows pgx.Rows) error {
 				for rows.Next() {
 					var i events.SessionInfo
 					if err := scanInfo(rows, &i); err != nil {
