@@ -98,6 +98,13 @@ func TestPublicFilesStart(t *testing.T) {
 			continue // what becomes of these is in wild.out
 		}
 		name := strings.ReplaceAll(strings.TrimSuffix(strings.TrimSuffix(f.Name, ".yml"), ".yaml"), "_", "-") + ".yaml"
+		for _, a := range team.Agents {
+			if h := a.Hooks; h != nil { // what they call is not here
+				for _, k := range slices.Concat(h.SessionStart, h.SessionEnd, h.UserPromptSubmit, h.TurnStart, h.Stop, h.OnUserInput, h.Notification) {
+					k.Command = "cat >/dev/null"
+				}
+			}
+		}
 		source := runnable(t, team, program)
 		if teams[name], err = agent.Parse(name, source, agent.Options{}); err != nil {
 			t.Fatalf("%v\n%s", err, source)
