@@ -57,6 +57,26 @@ func TestSnapshotOfAnotherPast(t *testing.T) {
 		w.waitParked(s, events.WaitingIdle)
 		want = append(want, fmt.Sprintf("user: kept %d | assistant: heard %d", n, 2*n+2))
 	}
+	// Those of another program and those that are damaged count for nothing either.
+	for _, damaged := range []bool{false, true} {
+		other := w.state(s)
+		other.Conversation = nil
+		data, err := json.Marshal(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		snap := events.Snapshot{Seq: other.Seq, Format: "of another version", Data: events.Pack(data)}
+		if damaged {
+			snap.Format, snap.Data = runtime.StateFormat, snap.Data[:len(snap.Data)/2]
+		}
+		if err := w.store.PutSnapshot(t.Context(), s, snap); err != nil {
+			t.Fatal(err)
+		}
+		n := len(want)
+		w.say(s, fmt.Sprintf("kept %d", n), "")
+		w.waitParked(s, events.WaitingIdle)
+		want = append(want, fmt.Sprintf("user: kept %d | assistant: heard %d", n, 2*n+2))
+	}
 	wantTalk(t, w.talk(s), strings.Join(want, " | "))
 	claims := 0
 	for _, e := range w.events(s) {
