@@ -57,3 +57,13 @@ func LegacyLines(typ, agent, session string, seq uint64, line []byte) ([]byte, e
 
 // Routes returns what is mounted, as METHOD /path.
 func (a *API) Routes() []string { return a.patterns }
+
+// RefusedByName returns the routes of newer clients that are refused, without their
+// mount.
+func RefusedByName() map[string]bool {
+	routes := map[string]bool{}
+	for _, n := range notOffered {
+		routes[n.method+" "+n.path] = true
+	}
+	return routes
+}
