@@ -94,6 +94,10 @@ bench: ## Print the figures of docs/benchmarks.md; BENCH=pattern chooses, BENCHF
 bench-parts: ## Run the benchmarks that packages have of their own; BENCH=pattern chooses
 	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem -timeout 60m $$(go list ./... | grep -v /internal/bench$$)
 
+.PHONY: bench-peers
+bench-peers: ## Measure Holdfast beside Temporal and Restate, which it fetches; BENCH=pattern chooses
+	cd internal/bench/peers && go test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime 1x -timeout 60m
+
 .PHONY: conformance
 conformance: ## Run the official MCP suite against the whole product and write docs/conformance.md
 	$(STATIC) go test ./internal/conformance -count 1 -timeout 60m -v -args -all -write $(CURDIR)/docs/conformance.md
