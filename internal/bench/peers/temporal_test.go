@@ -151,6 +151,9 @@ type temporalSystem struct {
 	workers []*testenv.Process
 }
 
+// newTemporal is its development server with one worker. Its database is set to
+// survive the death of the process without a sync for each transaction, which is
+// quicker than its default and what `holdfast dev` promises of its stream.
 func newTemporal(b *testing.B, s *service) system {
 	b.Helper()
 	bin := temporalServer(b)
@@ -158,7 +161,8 @@ func newTemporal(b *testing.B, s *service) system {
 	_, port, _ := net.SplitHostPort(addr)
 	t := &temporalSystem{b: b, env: []string{"PEERS_SERVER=" + addr, "PEERS_SERVICE=" + s.URL}}
 	t.server = testenv.Start(b, bin, nil, "server", "start-dev", "--ip", "127.0.0.1", "--port", port, "--headless",
-		"--db-filename", filepath.Join(b.TempDir(), "temporal.db"), "--log-level", "error")
+		"--db-filename", filepath.Join(b.TempDir(), "temporal.db"), "--log-level", "error",
+		"--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL")
 	until(b, "Temporal's server", func() (err error) {
 		t.client, err = temporalClient(addr)
 		return err
