@@ -107,6 +107,13 @@ chaos: ## Kill and freeze real processes under load for minutes
 	$(if $(call tagged,chaos),,$(error no test has the build tag chaos))
 	go test -tags chaos -count 1 -timeout 60m -v -run '^TestChaos' $(call tagged,chaos)
 
+.PHONY: versions
+versions: ## The same among processes of this version and of another: OLD=REVISION, such as a tag
+	$(if $(OLD),,$(error OLD must name a revision))
+	set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; mkdir "$$dir/src"; git archive $(OLD) | tar -x -C "$$dir/src"; \
+	(cd "$$dir/src" && $(STATIC) go build -ldflags '-s -w' -o "$$dir/" ./cmd/api ./cmd/worker); \
+	CHAOS_OLD="$$dir" go test -tags chaos -count 1 -timeout 60m -v -run '^TestVersions$$' ./internal/e2e
+
 .PHONY: readers
 readers: ## Cut 10,000 connections of readers, and hold on to 1,000 that do not read
 	go test -tags chaos -count 1 -timeout 30m -v -run '^TestChaos(Disconnects|SlowReaders)$$' ./internal/e2e

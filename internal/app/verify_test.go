@@ -173,7 +173,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 			d.exec(`UPDATE event_chunks SET data = (SELECT data FROM event_chunks WHERE session = ?1 ORDER BY first_seq DESC LIMIT 1) WHERE session = ?1 AND first_seq = 1`, d.session)
 		}},
 		{"a chunk says that it begins later", "read", func(d *damaged) {
-			d.exec(`UPDATE event_chunks SET first_seq = first_seq + 1`+mine+` AND first_seq = 1`, d.session)
+			d.exec(`UPDATE event_chunks SET first_seq = first_seq + 1`+mine+` AND first_seq = (SELECT max(first_seq) FROM event_chunks WHERE session = ?1)`, d.session)
 		}},
 		{"an epoch falls", "read epoch fold", func(d *damaged) {
 			d.log(func(evs []events.Envelope) []events.Envelope {

@@ -11,7 +11,7 @@ import (
 // TestChaos is the short form of TestChaosLong.
 func TestChaos(t *testing.T) {
 	t.Parallel()
-	chaos(t, 20*time.Second, 8)
+	chaos(t, 20*time.Second, 8, programs{})
 }
 
 // chaos runs two API processes, four workers (each may be the recorder),
@@ -20,7 +20,9 @@ func TestChaos(t *testing.T) {
 // to its end, and what the clients, the log, the archive and the outside tool
 // server have must agree. CHAOS_SEED repeats the order of the blows, though not
 // where exactly they fall; CHAOS_OUTPUT is a folder for what the processes wrote.
-func chaos(t *testing.T, duration time.Duration, sessions int) {
+//
+// With programs of another version, each start of a process takes theirs or ours.
+func chaos(t *testing.T, duration time.Duration, sessions int, others programs) {
 	seed := rand.Uint64()
 	if s := os.Getenv("CHAOS_SEED"); s != "" {
 		var err error
@@ -33,7 +35,7 @@ func chaos(t *testing.T, duration time.Duration, sessions int) {
 	tools.takeTime(300 * time.Millisecond)
 	c := newCluster(t, setup{
 		tools: tools,
-		apis:  2, workers: 4, ownPostgres: true,
+		apis:  2, workers: 4, ownPostgres: true, others: others,
 		env: []string{"HOLDFAST_DRAIN_TIMEOUT=2s"},
 		files: map[string]string{
 			"talker.yaml": talker(talkerWords, 15*time.Millisecond),

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
@@ -41,6 +42,9 @@ type node struct {
 	env     []string
 	address string
 
+	// other is the same program of another version, "" for none: each start takes
+	// one of them.
+	other  string
 	struck bool // what was done to it is not over; for the test's goroutine
 
 	mu   sync.Mutex // guards proc and gone
@@ -58,7 +62,8 @@ type setup struct {
 	env          []string // of api and worker
 	tools        *effects // the server of tools that workers may reach, nil for none
 	files        map[string]string
-	leaveStopped bool // start no process of ours
+	leaveStopped bool     // start no process of ours
+	others       programs // of another version, for some starts of processes
 }
 
 // newCluster starts nats-server, Postgres, and the processes, and waits until
@@ -95,10 +100,14 @@ func newCluster(t testing.TB, s setup) *cluster {
 		c.migrate()
 	}
 	for range s.apis {
-		c.apis = append(c.apis, c.node("api", c.bin.api))
+		n := c.node("api", c.bin.api)
+		n.other = s.others.api
+		c.apis = append(c.apis, n)
 	}
 	for range s.workers {
-		c.workers = append(c.workers, c.node("worker", c.bin.worker))
+		n := c.node("worker", c.bin.worker)
+		n.other = s.others.worker
+		c.workers = append(c.workers, n)
 	}
 	if s.leaveStopped {
 		return c
@@ -158,7 +167,11 @@ func (c *cluster) addWorker() *node {
 
 func (n *node) launch() {
 	n.c.t.Helper()
-	p := testenv.Start(n.c.t, n.bin, n.env)
+	bin := n.bin
+	if n.other != "" && rand.IntN(2) == 0 {
+		bin = n.other
+	}
+	p := testenv.Start(n.c.t, bin, n.env)
 	n.mu.Lock()
 	if n.proc != nil {
 		n.gone = append(n.gone, n.proc)

@@ -255,7 +255,7 @@ func TestOpenAIRoutes(t *testing.T) {
 		row{"POST", at, `{"previous_response_id":"resp_x","input":"hello"}`, 404, "not_found"},
 		row{"POST", at, `{"previous_response_id":"` + waits + `","input":"hello"}`, 409, "conflict"},
 		row{"POST", at, bigBody, 413, "too_large"},
-		row{"POST", at, `{"model":"demo","input":"hello","temperature":1}`, 501, "not_offered"},
+		row{"POST", at, `{"model":"demo","input":"hello","temperature":1}`, 400, "not_offered"},
 		row{"GET", at + "/" + waits, "", 200, `"type":"mcp_approval_request"`},
 		row{"GET", at + "/" + waits + "?stream=perhaps", "", 400, "invalid"},
 		row{"GET", at + "/" + waits + "?starting_after=1", "", 400, "invalid"},
@@ -278,7 +278,7 @@ func TestOpenAIRoutes(t *testing.T) {
 		row{"POST", chat, strings.Replace(say("hello"), "demo", "nobody", 1), 404, "not_found"},
 		row{"POST", chat, say("park"), 409, "conflict"},
 		row{"POST", chat, bigBody, 413, "too_large"},
-		row{"POST", chat, strings.Replace(say("hello"), "{", `{"temperature":1,`, 1), 501, "not_offered"},
+		row{"POST", chat, strings.Replace(say("hello"), "{", `{"temperature":1,`, 1), 400, "not_offered"},
 		row{"POST", chat, say("fall"), 502, "model_failed"},
 
 		row{"GET", "/v1/models", "", 200, `"id":"demo"`},

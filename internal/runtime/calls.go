@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -148,7 +149,7 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 	if unwieldy(&c.ToolCall) && c.Status != CallStarted {
 		return answer("The tool call is too large: its arguments may have %d KiB.", maxArguments>>10)
 	}
-	t, known := box.tools[c.Function.Name]
+	t, known := box.find(c.Function.Name, a.Hooks != nil)
 	p.tool = t
 	switch {
 	case c.Status == CallRejected && c.AskedUnknown:
@@ -170,7 +171,7 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 	if err := json.Unmarshal([]byte(args), &object); err != nil {
 		return answer("The arguments are not a JSON object: %v", err)
 	}
-	rule, why := team.Permissions.Decide(args, c.Function.Name)
+	rule, why := team.Permissions.Decide(args, cmp.Or(t.def.Name, c.Function.Name))
 	for _, name := range []string{t.def.Remote, t.def.RuledAs} {
 		// What refuses or wants a question also counts under the name that the tool has
 		// at its server, and for tools that do the same; what allows does not.
@@ -393,7 +394,7 @@ func (d *drive) toolCall(a *agent.Agent, p plan) tool.Call {
 		arguments = undescribed(arguments)
 	}
 	return tool.Call{
-		Session: d.s.Ref, Agent: a.Name, ID: p.call.ID, Name: p.call.Function.Name,
+		Session: d.s.Ref, Agent: a.Name, ID: p.call.ID, Name: p.tool.def.Name,
 		Arguments: arguments, IdempotencyKey: d.key(p.call.ID), Now: d.s.Now,
 		State: func(key string) json.RawMessage {
 			d.mu.Lock()

@@ -122,7 +122,7 @@ func (b *toolbox) readers(msgs []holdfast.Message) []*agent.ModelSettings {
 		return nil
 	}
 	for _, c := range msgs[at].ToolCalls {
-		if t, ok := b.tools[c.Function.Name]; ok && t.set != nil && len(t.set.spec.Models) > 0 {
+		if t, ok := b.find(c.Function.Name, false); ok && t.set != nil && len(t.set.spec.Models) > 0 {
 			return t.set.spec.Models
 		}
 	}

@@ -42,6 +42,27 @@ func (b *toolbox) put(t boxed) (offered bool) {
 	return true
 }
 
+// find returns the tool that a call means: the one of that name, or else the only one
+// that has it at its server, whose name here begins with the server's. Models leave
+// that out, instructions that were written for the server do, and calls that a session
+// waited with when its file gave the server no name yet. With exact only the first
+// counts: an agent with hooks has to say the whole name, as they are chosen by it.
+func (b *toolbox) find(name string, exact bool) (t boxed, known bool) {
+	if t, known = b.tools[name]; known || exact || name == "" {
+		return t, known
+	}
+	for _, other := range b.order {
+		if b.tools[other].def.Remote != name {
+			continue
+		}
+		if known {
+			return boxed{}, false // which one is not for us to guess
+		}
+		t, known = b.tools[other], true
+	}
+	return t, known
+}
+
 // toolset is a toolset with what the agent file says of it.
 type toolset struct {
 	tool.Toolset
