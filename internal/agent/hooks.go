@@ -71,19 +71,19 @@ func (h *Hook) Label() string {
 	return shorten(strings.TrimSpace(h.Command))
 }
 
-// For returns the hooks of an event, in the order of the file, for a tool ("" for
-// an event without one). The same hook twice is one.
-func (h *Hooks) For(event, tool string) []*Hook {
+// For returns the hooks of an event, in the order of the file, for a call that has these
+// names (none for an event without a call). The same hook twice is one.
+func (h *Hooks) For(event string, tools ...string) []*Hook {
 	if h == nil {
 		return nil
 	}
 	switch event {
 	case HookPreToolUse:
-		return matching(h.PreToolUse, tool)
+		return matching(h.PreToolUse, tools)
 	case HookPostToolUse:
-		return matching(h.PostToolUse, tool)
+		return matching(h.PostToolUse, tools)
 	case HookPermissionRequest:
-		return matching(h.PermissionRequest, tool)
+		return matching(h.PermissionRequest, tools)
 	case HookSessionStart:
 		return h.SessionStart
 	case HookSessionEnd:
@@ -106,10 +106,10 @@ func (h *Hooks) For(event, tool string) []*Hook {
 	return nil
 }
 
-func matching(list []*HookMatcher, tool string) []*Hook {
+func matching(list []*HookMatcher, tools []string) []*Hook {
 	var out []*Hook
 	for _, m := range list {
-		if m.pattern != nil && !m.pattern.MatchString(tool) {
+		if m.pattern != nil && !slices.ContainsFunc(tools, m.pattern.MatchString) {
 			continue
 		}
 		for _, h := range m.Hooks {
@@ -122,7 +122,9 @@ func matching(list []*HookMatcher, tool string) []*Hook {
 }
 
 func (h *Hook) same(o *Hook) bool {
-	return fmt.Sprintf("%#v %v", *h, deref(h.Timeout)) == fmt.Sprintf("%#v %v", *o, deref(o.Timeout))
+	a, b := *h, *o
+	a.Timeout, b.Timeout = nil, nil // compared by what they point at
+	return fmt.Sprintf("%#v %v", a, deref(h.Timeout)) == fmt.Sprintf("%#v %v", b, deref(o.Timeout))
 }
 
 func deref(n *int) int {

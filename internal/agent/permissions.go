@@ -248,7 +248,7 @@ func parseRule(source string) (rule, error) {
 		}
 		r.args = append(r.args, condition{
 			arg: arg, pattern: re,
-			single: (arg == "cmd" || arg == "command") && pattern != "*" && strings.ContainsAny(pattern, "*?["),
+			single: (strings.EqualFold(arg, "cmd") || strings.EqualFold(arg, "command")) && pattern != "*" && strings.ContainsAny(pattern, "*?["),
 		})
 	}
 	return r, nil

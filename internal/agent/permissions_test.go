@@ -74,3 +74,19 @@ permissions:
 		t.Errorf("no permissions say %q", got)
 	}
 }
+
+// However a rule of allow spells the argument, it lets a single command through.
+func TestAllowIsForASingleCommand(t *testing.T) {
+	for _, name := range []string{"cmd", "Cmd", "COMMAND"} {
+		team, err := Parse("p.yaml", []byte("agents: {root: {model: openai/x}}\npermissions: {allow: ['shell:"+name+"=ls*']}\n"), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := team.Permissions.Decide(`{"cmd":"ls -l"}`, "shell"); got != Allow {
+			t.Errorf("%s: a command that fits is %v", name, got)
+		}
+		if got, _ := team.Permissions.Decide(`{"cmd":"ls; reboot"}`, "shell"); got == Allow {
+			t.Errorf("%s: a second command is allowed", name)
+		}
+	}
+}

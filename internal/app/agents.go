@@ -495,7 +495,16 @@ func (a *agents) lookup(tenant string) agent.Lookup {
 	return func(name string) (string, error) { return a.secret(tenant, name) }
 }
 
-// ExpandPrompt implements [runtime.Expander].
-func (a *agents) ExpandPrompt(_ context.Context, tenant, text string) (string, error) {
-	return agent.ExpandPrompt(text, a.lookup(tenant))
+// ExpandPrompt implements [runtime.Expander]. What the log keeps gets values of the
+// user's own environment only, and none in a hosted deployment.
+func (a *agents) ExpandPrompt(_ context.Context, tenant, text string, kept bool) (string, error) {
+	if !kept {
+		return agent.ExpandPrompt(text, a.lookup(tenant))
+	}
+	return agent.ExpandPrompt(text, func(name string) (string, error) {
+		if a.hosted || !a.keys {
+			return "", holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: ${env.%s} in a command, whose text the log keeps; instructions and headers may have it", name)
+		}
+		return os.Getenv(name), nil
+	})
 }

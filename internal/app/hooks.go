@@ -65,9 +65,9 @@ func (h hostAgents) RunHook(ctx context.Context, s holdfast.SessionRef, ag *agen
 }
 
 // ExpandPrompt implements [runtime.Expander].
-func (h hostAgents) ExpandPrompt(ctx context.Context, tenant, text string) (string, error) {
+func (h hostAgents) ExpandPrompt(ctx context.Context, tenant, text string, kept bool) (string, error) {
 	if x, ok := h.Agents.(runtime.Expander); ok {
-		return x.ExpandPrompt(ctx, tenant, text)
+		return x.ExpandPrompt(ctx, tenant, text, kept)
 	}
 	return text, nil
 }

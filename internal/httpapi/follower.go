@@ -117,8 +117,9 @@ type directSink interface {
 	// stream. turns says that the stream wants to see for itself what ends a run or
 	// lets the session rest.
 	direct() (d *direct, turns bool)
-	// lift takes the deadline away that the last write has set.
+	// lift takes the deadline away that the last write has set; deadline sets one again.
 	lift() error
+	deadline() error
 	// settle tells of what the feed has written: the rest of a chunk that is still to
 	// be sent, and when it wrote last.
 	settle(rest []byte, last time.Time) error
@@ -267,7 +268,7 @@ func (h *hub) ride(ctx context.Context, f *feed, at uint64, out directSink, time
 	}
 	fl := f.follow(at, d, turns)
 	if fl == nil {
-		return at, false, nil
+		return at, false, out.deadline()
 	}
 	timer.Reset(out.pause())
 	select {
@@ -277,11 +278,14 @@ func (h *hub) ride(ctx context.Context, f *feed, at uint64, out directSink, time
 	case <-timer.C:
 	}
 	now, rest, last := f.leave(fl)
+	late := out.deadline() // what the server writes at a stream's end has one, too
 	switch {
 	case ctx.Err() != nil && len(rest) > 0:
 		return now, true, fmt.Errorf("%w: %w", errLeft, context.Cause(ctx))
 	case ctx.Err() != nil:
 		return now, true, context.Cause(ctx)
+	case late != nil:
+		return now, true, late
 	}
 	if err := out.settle(rest, last); err != nil {
 		return now, true, err

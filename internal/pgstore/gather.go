@@ -14,8 +14,11 @@ const (
 	// maxGathered is how many keys are looked up at once.
 	maxGathered = 256
 	// gatherPatience is how long a lookup waits for the round before it. A connection
-	// that has died without a word holds up nobody for longer.
+	// that has died without a word holds up nobody who asks later for longer.
 	gatherPatience = 25 * time.Millisecond
+	// gatherTimeout is how long a round of many may take: it fetches rows by key. What
+	// one connection keeps is asked again over another.
+	gatherTimeout = 3 * time.Second
 )
 
 // gather answers lookups that are made at the same time in rounds: while one
@@ -26,9 +29,9 @@ const (
 //
 // A lookup sees what was committed before it was made, since its round begins
 // after it. Whoever waits no longer leaves, and the others of the round do not
-// notice; a round that nobody waits for is given up. What fails in a round of many
-// for another reason than that the database is away is asked again by each for
-// himself: the key that broke it fails alone.
+// notice; a round that nobody waits for is given up. If a round of many fails because
+// its connection was lost, its callers ask once more, together; if for another reason,
+// each for himself: the key that broke it fails alone.
 type gather[K comparable, V any] struct {
 	// many looks keys up and returns those that exist. one looks up one; it returns
 	// false if it does not exist.
@@ -62,11 +65,17 @@ func (g *gather[K, V]) get(ctx context.Context, key K) (v V, found bool, err err
 		return v, false, context.Cause(ctx)
 	}
 	r := g.join(key)
-	select {
-	case <-r.done:
-	case <-ctx.Done():
-		g.leave(r)
-		return v, false, context.Cause(ctx)
+	for again := false; ; again = true {
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			g.leave(r)
+			return v, false, context.Cause(ctx)
+		}
+		if again || r.err == nil || len(r.keys) == 1 || holdfast.CodeOf(r.err) != holdfast.CodeUnavailable {
+			break
+		}
+		r = g.join(key)
 	}
 	if r.err != nil && len(r.keys) > 1 && holdfast.CodeOf(r.err) == holdfast.CodeInternal {
 		return g.one(ctx, key)
@@ -152,7 +161,9 @@ func (r *round[K, V]) fetch(g *gather[K, V], keys []K) {
 		}
 	}()
 	if len(keys) > 1 {
-		r.found, r.err = g.many(r.ctx, keys)
+		ctx, cancel := context.WithTimeoutCause(r.ctx, gatherTimeout, errNoAnswer)
+		defer cancel()
+		r.found, r.err = g.many(ctx, keys)
 		return
 	}
 	v, found, err := g.one(r.ctx, keys[0])

@@ -191,7 +191,8 @@ func (d *drive) plan(team *agent.Team, a *agent.Agent, box *toolbox, c *Call) pl
 	switch c.Status {
 	case CallStarted:
 		if c.Effect == string(tool.EffectReadOnly) || c.Effect == string(tool.EffectIdempotent) || c.Policy == "retry" {
-			if !known {
+			// What the log says of the effect, it says of the tool of exactly this name.
+			if _, same := box.find(c.Function.Name, true); !same {
 				return answer("There is no tool %q any more.", c.Function.Name)
 			}
 			if c.Attempt >= maxLostCalls {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -79,12 +81,13 @@ type moment struct {
 
 // moment returns when hooks of the agent of a thread are run now, nil if it has
 // none for the event. The caller holds mu.
-func (d *drive) moment(event string, thread int, a *agent.Agent, call *holdfast.ToolCall) *moment {
+// Hooks for the tools that also names count for the call, too.
+func (d *drive) moment(event string, thread int, a *agent.Agent, call *holdfast.ToolCall, also ...string) *moment {
 	name, id := "", ""
 	if call != nil {
 		name, id = call.Function.Name, call.ID
 	}
-	hooks := a.Hooks.For(event, name)
+	hooks := a.Hooks.For(event, append(also, name)...)
 	if len(hooks) == 0 {
 		return nil
 	}
@@ -288,7 +291,7 @@ func (d *drive) callHooks(team *agent.Team, a *agent.Agent, box *toolbox) *momen
 	}
 	for _, c := range d.s.top().Calls {
 		if p := d.plan(team, a, box, c); p.do == doHook {
-			return d.moment(p.text, len(d.s.Run.Threads)-1, a, &c.ToolCall)
+			return d.moment(p.text, len(d.s.Run.Threads)-1, a, &c.ToolCall, p.alike()...)
 		}
 	}
 	return nil
@@ -302,8 +305,12 @@ func hooked(a *agent.Agent, p *plan) bool {
 		return false
 	}
 	if c.Hooked == nil {
-		if len(a.Hooks.For(agent.HookPreToolUse, c.Function.Name)) == 0 {
+		if len(a.Hooks.For(agent.HookPreToolUse, append(p.alike(), c.Function.Name)...)) == 0 {
 			return false
+		}
+		if problem := misspelled(c.Function.Arguments, p.tool.def.Parameters); problem != "" {
+			p.do, p.text = doAnswer, problem
+			return true
 		}
 		p.do, p.text = doHook, agent.HookPreToolUse
 		return true
@@ -319,7 +326,7 @@ func hooked(a *agent.Agent, p *plan) bool {
 func permitted(a *agent.Agent, p plan) plan {
 	c := p.call
 	switch v := c.Permitted; {
-	case v == nil && len(a.Hooks.For(agent.HookPermissionRequest, c.Function.Name)) > 0:
+	case v == nil && len(a.Hooks.For(agent.HookPermissionRequest, append(p.alike(), c.Function.Name)...)) > 0:
 		p.do, p.text = doHook, agent.HookPermissionRequest
 	case v == nil:
 	case v.Blocked:
@@ -329,6 +336,56 @@ func permitted(a *agent.Agent, p plan) plan {
 	}
 	return p
 }
+
+// alike is the tool for which rules and hooks count for this one, too, if there is one.
+func (p plan) alike() []string {
+	if p.tool.def.RuledAs == "" {
+		return nil
+	}
+	return []string{p.tool.def.RuledAs}
+}
+
+// misspelled says what is wrong with the names of a call's arguments, "" for nothing.
+// Tools understand more than their schema says: a name in another case, cmd and
+// command. A hook that looks for one of them would miss the others, so for an agent
+// with hooks they are spelled as the schema says, once.
+func misspelled(arguments string, schema json.RawMessage) string {
+	var s struct {
+		Properties map[string]json.RawMessage `json:"properties"`
+	}
+	if json.Unmarshal(schema, &s) != nil {
+		return ""
+	}
+	dec := json.NewDecoder(strings.NewReader(arguments))
+	if first, err := dec.Token(); err != nil || first != json.Delim('{') {
+		return ""
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		key, err := dec.Token()
+		name, ok := key.(string)
+		var value json.RawMessage
+		if err != nil || !ok || dec.Decode(&value) != nil {
+			return ""
+		}
+		if seen[name] {
+			return fmt.Sprintf("The argument %q is there twice.", name)
+		}
+		seen[name] = true
+		if _, ok := s.Properties[name]; ok {
+			continue
+		}
+		for _, other := range slices.Sorted(maps.Keys(s.Properties)) {
+			if strings.EqualFold(name, other) || strings.EqualFold(otherName[other], name) {
+				return fmt.Sprintf("There is no argument %q; it is called %q.", name, other)
+			}
+		}
+	}
+	return ""
+}
+
+// otherName is how else an argument may be called that tools understand.
+var otherName = map[string]string{"cmd": "command", "command": "cmd", "path": "paths", "paths": "path"}
 
 func blockedCall(why string) string {
 	if why == "" {
@@ -453,6 +510,9 @@ func (d *drive) concluded(ctx context.Context, m *moment, id string, v hookVerdi
 	fin := &holdfast.HookFinishedEvent{AgentContext: who, ID: id, HookEvent: m.event, Allowed: !v.blocked, Canceled: canceled}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.s.Deleted {
+		return nil // that is the last event
+	}
 	if canceled {
 		return d.add(ctx, fin)
 	}

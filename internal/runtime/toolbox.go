@@ -29,6 +29,8 @@ type toolbox struct {
 	// names of those tools that were not added.
 	lookup *toolset
 	hidden map[string]bool
+	// partial says that a toolset did not say what it has.
+	partial bool
 }
 
 // put offers a tool; of several with one name the first wins, and the others are not
@@ -46,9 +48,10 @@ func (b *toolbox) put(t boxed) (offered bool) {
 // that has it at its server, whose name here begins with the server's. Models leave
 // that out, instructions that were written for the server do, and calls that a session
 // waited with when its file gave the server no name yet. With exact only the first
-// counts: an agent with hooks has to say the whole name, as they are chosen by it.
+// counts: an agent with hooks has to say the whole name, as they are chosen by it. So it
+// is while a toolset does not answer, which may have a tool of that name, too.
 func (b *toolbox) find(name string, exact bool) (t boxed, known bool) {
-	if t, known = b.tools[name]; known || exact || name == "" {
+	if t, known = b.tools[name]; known || exact || b.partial || name == "" {
 		return t, known
 	}
 	for _, other := range b.order {
@@ -152,6 +155,7 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 			case why != nil:
 				err = why
 			}
+			b.partial = true
 			text := fmt.Sprintf("toolset %s: %s", ts.Name(), holdfast.PublicMessage(err))
 			if text != ts.warn {
 				ts.warn = text

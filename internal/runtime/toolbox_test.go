@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/holdfast-run/holdfast/internal/tool"
@@ -30,6 +31,28 @@ func TestFindByTheServersName(t *testing.T) {
 		found, known := box.find(c.name, c.exact)
 		if found.def.Name != c.want || known != (c.want != "") {
 			t.Errorf("%q (exact: %t) is %q, %t; want %q", c.name, c.exact, found.def.Name, known, c.want)
+		}
+	}
+}
+
+// What a tool would understand all the same is no way around a hook that looks for
+// the name in the schema.
+func TestMisspelledArguments(t *testing.T) {
+	const schema = `{"type":"object","properties":{"cmd":{"type":"string"},"cwd":{"type":"string"}}}`
+	for arguments, want := range map[string]string{
+		`{"cmd":"ls"}`:            "",
+		`{"cmd":"ls","other":1}`:  "",
+		``:                        "",
+		`{}`:                      "",
+		`{"Cmd":"ls"}`:            `There is no argument "Cmd"; it is called "cmd".`,
+		`{"command":"ls"}`:        `There is no argument "command"; it is called "cmd".`,
+		`{"COMMAND":"ls"}`:        `There is no argument "COMMAND"; it is called "cmd".`,
+		`{"cmd":"a","cmd":"b"}`:   `The argument "cmd" is there twice.`,
+		`{"cmd":"a","CWD":"/"}`:   `There is no argument "CWD"; it is called "cwd".`,
+		`{"cwd":{"cmd":1,"c":2}}`: "",
+	} {
+		if got := misspelled(arguments, json.RawMessage(schema)); got != want {
+			t.Errorf("%s: %q, want %q", arguments, got, want)
 		}
 	}
 }

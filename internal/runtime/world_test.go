@@ -332,7 +332,7 @@ type testAgents struct {
 }
 
 // ExpandPrompt knows one value.
-func (a *testAgents) ExpandPrompt(_ context.Context, _, text string) (string, error) {
+func (a *testAgents) ExpandPrompt(_ context.Context, _, text string, _ bool) (string, error) {
 	a.at("expand")
 	return agent.ExpandPrompt(text, func(name string) (string, error) {
 		if name == "PLACE" {

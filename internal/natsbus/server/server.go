@@ -151,14 +151,14 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	case <-started:
 	case <-ctx.Done():
 		err = fmt.Errorf("start embedded nats-server in %s: %w", cfg.StoreDir, context.Cause(ctx))
+		<-started // a server that is stopped while it starts is left half stopped
 	}
 	if err == nil {
 		err = s.awaitReady()
 	}
 	if err != nil {
-		err = errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 		<-started
-		return nil, err
+		return nil, errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 	}
 	return s, nil
 }
