@@ -157,15 +157,19 @@ func (ch *chat) onTerminal(ctx context.Context, in *os.File) error {
 	}
 	var before *term.State
 	raw := func() (err error) {
-		if before, err = term.MakeRaw(int(in.Fd())); err != nil {
+		was, err := term.MakeRaw(int(in.Fd()))
+		if err != nil { // it is gone: before says how it was
 			return fmt.Errorf("set up the terminal: %w", err)
 		}
+		before = was
 		_, err = io.WriteString(ch.out, "\x1b[?2004h") // pastes come marked as such
 		return err
 	}
 	restore := func() {
 		_, _ = io.WriteString(ch.out, "\x1b[?2004l")
-		_ = term.Restore(int(in.Fd()), before)
+		if before != nil {
+			_ = term.Restore(int(in.Fd()), before)
+		}
 	}
 	if err := raw(); err != nil {
 		return err

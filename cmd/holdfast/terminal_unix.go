@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // watchSize tells when the terminal has another size, until it is told to stop.
@@ -24,7 +25,15 @@ func stopHere() {
 	back := make(chan os.Signal, 1)
 	signal.Notify(back, syscall.SIGCONT)
 	defer signal.Stop(back)
-	if syscall.Kill(0, syscall.SIGTSTP) == nil {
-		<-back
+	if syscall.Kill(0, syscall.SIGTSTP) != nil {
+		return
+	}
+	// Nothing stops where nobody could go on with it: a process group without a shell,
+	// the first process of a container.
+	unstopped := time.NewTimer(300 * time.Millisecond)
+	defer unstopped.Stop()
+	select {
+	case <-back:
+	case <-unstopped.C:
 	}
 }

@@ -34,7 +34,7 @@ func readBody(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error)
 func wantJSON(r *http.Request) error {
 	given := r.Header.Get("Content-Type")
 	media, _, err := mime.ParseMediaType(given)
-	if given == "" || err == nil && (media == "application/json" || strings.HasSuffix(media, "+json")) {
+	if given == "" || (err == nil || errors.Is(err, mime.ErrInvalidMediaParameter)) && (media == "application/json" || strings.HasSuffix(media, "+json")) {
 		return nil
 	}
 	return holdfast.WrapError(holdfast.CodeInvalid, errMediaType, fmt.Sprintf("Content-Type %q: this route takes JSON; send the header Content-Type: application/json", given))

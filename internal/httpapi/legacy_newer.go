@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -236,6 +237,11 @@ func (l legacyAPI) deleteBatch(w http.ResponseWriter, r *http.Request) error {
 	}
 	if len(in.IDs) == 0 || len(in.IDs) > maxBatch {
 		return holdfast.Errorf(holdfast.CodeInvalid, "session_ids: want 1 to %d", maxBatch)
+	}
+	// Each waits for its owner: together that may be longer than a request may take.
+	rc := http.NewResponseController(w)
+	if err := errors.Join(rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Time{})); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return fmt.Errorf("lift the limit of the request's time: %w", err)
 	}
 	failed := []string{}
 	for _, id := range in.IDs {

@@ -204,12 +204,21 @@ func (d *Deliverer) ended(h *Hook, err error) {
 	}
 }
 
+// lastWords is how long the outcome of a delivery that was made may take to be stored
+// when the process is told to end.
+const lastWords = 5 * time.Second
+
 // one makes one attempt and settles it. What could not be settled comes again
 // after the lease, under the same id.
 func (d *Deliverer) one(ctx context.Context, one *Delivery) error {
 	o := d.attempt(ctx, one)
 	if ctx.Err() != nil {
-		return nil
+		if o.State != Delivered {
+			return nil // the end of this process says nothing of the address
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+		defer cancel()
 	}
 	return d.cfg.Store.SettleDelivery(ctx, *one, o)
 }

@@ -96,6 +96,10 @@ func newHosted(b *testing.B, s *service) system {
 		"HOLDFAST_NATS_URL=" + testenv.NewNATSProcess(b).URL(), "HOLDFAST_DATABASE_URL=" + testenv.Postgres(b, testenv.PostgresDurable),
 		"HOLDFAST_LISTEN=127.0.0.1:0", "HOLDFAST_AGENTS=" + holdfastAgents(b, s), "HOLDFAST_EGRESS_ALLOW=" + host.Host,
 	}
+	migrate := testenv.Start(b, testenv.Build(b, "./cmd/holdfast"), h.env, "migrate")
+	if err := migrate.Wait(); err != nil {
+		b.Fatalf("holdfast migrate: %v\n%s", err, migrate.Output())
+	}
 	api := testenv.Start(b, testenv.Build(b, "./cmd/api"), h.env)
 	_, addr, _ := strings.Cut(api.WaitLog("msg=ready"), "listen=")
 	addr, _, _ = strings.Cut(addr, " ")
