@@ -185,10 +185,11 @@ func TestGatherFails(t *testing.T) {
 			t.Fatalf("errors %v and %v, want the code %s", b.err, c.err, holdfast.CodeUnavailable)
 		}
 
-		first = ask(t.Context(), g, "a")
+		again := ask(t.Context(), g, "a")
 		b, c = ask(t.Context(), g, "b"), ask(t.Context(), g, "c")
 		l.let <- nil
 		synctest.Wait()
+		again.want(t, "value of a", true)
 		l.let <- lost
 		l.answerAll(5, nil)
 		b.want(t, "value of b", true)
