@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
@@ -131,6 +132,10 @@ type feed struct {
 	// many.
 	followers []*follower
 	left      int
+	sweeping  bool // a goroutine writes to them
+
+	// newest is head, for who must not wait.
+	newest atomic.Uint64
 }
 
 // offer takes a frame from the bus. It never blocks.
@@ -230,6 +235,7 @@ func (f *feed) start(ctx context.Context) (stop func(), err error) {
 	}
 	f.mu.Lock()
 	f.head = max(f.head, end.Seq)
+	f.newest.Store(f.head)
 	f.mu.Unlock()
 	return stop, nil
 }
@@ -342,12 +348,14 @@ func (f *feed) add(evs []events.Envelope) {
 	}
 	b := newBlock(evs, f.ref.Session)
 	fold(&row, evs)
-	f.broadcast(f.put(b, row), &b)
+	if f.put(b, row) {
+		f.hub.wg.Go(f.sweep)
+	}
 }
 
-// put appends a block to the ring and returns those who are to have it from the
-// feed: all who were level.
-func (f *feed) put(b block, row events.SessionInfo) []*follower {
+// put appends a block to the ring and reports whether a sweep must bring it to the
+// followers: not if there are none, or one is on its way.
+func (f *feed) put(b block, row events.SessionInfo) (sweep bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n := len(f.blocks); n > 0 && b.items[0].seq != f.head+1 {
@@ -365,10 +373,14 @@ func (f *feed) put(b block, row events.SessionInfo) []*follower {
 		f.blocks = append([]block(nil), f.blocks[drop:]...)
 	}
 	f.head, f.row = b.items[len(b.items)-1].seq, row
+	f.newest.Store(f.head)
 	close(f.wake)
 	f.wake = make(chan struct{})
-	f.tidy()
-	return f.followers[:len(f.followers):len(f.followers)]
+	if f.sweeping || len(f.followers) == 0 {
+		return false
+	}
+	f.sweeping = true
+	return true
 }
 
 // itemOverhead is about what an item costs beside its bytes.
@@ -402,10 +414,12 @@ func (f *feed) after(seq uint64) (items []item, wake <-chan struct{}, gap, ended
 // end tells the readers that the feed is gone.
 func (f *feed) end() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.ended = true
 	f.blocks = nil
-	f.dismiss()
+	list := f.followers
+	f.followers, f.left = nil, 0
 	close(f.wake)
 	f.wake = make(chan struct{})
+	f.mu.Unlock()
+	dismiss(list) // without the lock: a sweep takes it while it has a follower's
 }

@@ -155,7 +155,7 @@ func (f *feed) follow(at uint64, out *direct, turns bool) *follower {
 }
 
 // tidy forgets followers that are gone, when they are many. The list that a
-// broadcast goes through is not touched. The caller holds f.mu.
+// sweep goes through is not touched. The caller holds f.mu.
 func (f *feed) tidy() {
 	if f.left <= len(f.followers)/2+16 {
 		return
@@ -189,43 +189,118 @@ func (fl *follower) giveUp() {
 	fl.called <- struct{}{} // once: gone is looked at before
 }
 
-// deliver gives the follower a block and reports whether that was the end of it.
-func (fl *follower) deliver(b *block, now time.Time) (ended bool) {
+// catchUp is what brings a stream from one place in the session to the feed's end,
+// or part of the way.
+type catchUp struct {
+	from, to uint64
+	head     uint64 // the feed's end when this was made
+	chunk    []byte
+	// turns and ends are as in [block]; missing says that the ring does not reach back
+	// so far.
+	turns, ends, missing bool
+}
+
+// maxCatchUp is how many bytes of several blocks a socket is given at once.
+const maxCatchUp = 64 << 10
+
+// catchUp returns what a stream needs that has all up to seq, which is not the end.
+func (f *feed) catchUp(seq uint64) catchUp {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := catchUp{from: seq, to: seq, head: f.head}
+	first := len(f.blocks)
+	for first > 0 && f.blocks[first-1].items[0].seq > seq {
+		first--
+	}
+	for i, blocks := first, f.blocks; i < len(blocks); i++ {
+		b := &blocks[i]
+		if b.items[0].seq != c.to+1 {
+			break
+		}
+		switch {
+		case i == first:
+			c.chunk = b.chunk[:len(b.chunk):len(b.chunk)] // the same bytes for all, as nearly always
+		case b.turns, len(c.chunk)+len(b.chunk) > maxCatchUp:
+			// Many leave when a run ends. That is work, and not to be done before the
+			// others have what came before the end.
+			return c
+		default:
+			c.chunk = append(c.chunk, b.chunk...)
+		}
+		c.to = b.items[len(b.items)-1].seq
+		c.turns, c.ends = c.turns || b.turns, c.ends || b.ends
+	}
+	c.missing = c.to == seq
+	return c
+}
+
+// deliver gives the follower what it lacks; c is what the one before it lacked,
+// most likely the same. It reports whether it lacks more, and whether that was the
+// end of it.
+func (fl *follower) deliver(f *feed, c *catchUp, now time.Time) (behind, ended bool) {
 	fl.mu.Lock()
 	defer fl.mu.Unlock()
-	if fl.gone.Load() {
-		return false
+	head := f.newest.Load()
+	if fl.gone.Load() || fl.at >= head {
+		return false, false
 	}
-	if b.items[0].seq != fl.at+1 || b.ends || b.turns && fl.turns {
+	if c.from != fl.at || c.head != head {
+		*c = f.catchUp(fl.at)
+	}
+	if c.missing || c.ends || c.turns && fl.turns {
 		fl.giveUp()
-		return true
+		return false, true
 	}
-	n, err := fl.out.write(b.chunk)
+	n, err := fl.out.write(c.chunk)
 	if n > 0 {
-		fl.at, fl.last = b.items[len(b.items)-1].seq, now
-		fl.rest = b.chunk[n:]
+		fl.at, fl.last = c.to, now
+		fl.rest = c.chunk[n:]
 	}
-	if err != nil || n < len(b.chunk) {
+	if err != nil || n < len(c.chunk) {
 		// A connection that is gone says so to the stream too, at its next write.
 		fl.giveUp()
-		return true
+		return false, true
 	}
-	return false
+	return fl.at < head, false
 }
 
 // perWriter is how many followers are worth a goroutine that writes to them.
 const perWriter = 256
 
-// broadcast gives a block to all followers.
-func (f *feed) broadcast(list []*follower, b *block) {
-	if len(list) == 0 {
-		return
+// sweep goes round the followers until all are level with the feed. Each gets all
+// that there is when its turn comes: what arrives in the middle of a round reaches
+// the rest of it at once, and those before it first in the next, so that nobody waits
+// for more than one round.
+func (f *feed) sweep() {
+	for seen := uint64(0); ; {
+		f.mu.Lock()
+		f.tidy()
+		list, head := f.followers[:len(f.followers):len(f.followers)], f.head
+		if head == seen || len(list) == 0 {
+			f.sweeping = false
+			f.mu.Unlock()
+			return
+		}
+		f.mu.Unlock()
+		if !f.round(list) {
+			seen = head
+		}
 	}
+}
+
+// round gives each of the followers what it lacks, and reports whether one lacks more.
+func (f *feed) round(list []*follower) (behind bool) {
 	now := time.Now()
 	var ended atomic.Int64
+	var more atomic.Bool
 	give := func(list []*follower) {
+		var c catchUp
 		for _, fl := range list {
-			if fl.deliver(b, now) {
+			behind, end := fl.deliver(f, &c, now)
+			if behind {
+				more.Store(true)
+			}
+			if end {
 				ended.Add(1)
 			}
 		}
@@ -242,18 +317,18 @@ func (f *feed) broadcast(list []*follower, b *block) {
 		f.left += int(n)
 		f.mu.Unlock()
 	}
+	return more.Load()
 }
 
-// dismiss ends all followers of a feed that is gone. The caller holds f.mu.
-func (f *feed) dismiss() {
-	for _, fl := range f.followers {
+// dismiss ends followers of a feed that is gone.
+func dismiss(list []*follower) {
+	for _, fl := range list {
 		fl.mu.Lock()
 		if !fl.gone.Load() {
 			fl.giveUp()
 		}
 		fl.mu.Unlock()
 	}
-	f.followers, f.left = nil, 0
 }
 
 // ride lets the feed write the stream as long as it is level with it. It returns
