@@ -142,6 +142,10 @@ type RunCanceledEvent struct {
 	Command string `json:"command,omitempty"`
 	// Rollback says that the run's messages leave the conversation when it has stopped.
 	Rollback bool `json:"rollback,omitempty"`
+	// Reason is why, in the words of who canceled.
+	Reason string `json:"reason,omitempty"`
+	// ReplacedBy is the run that came in its place (modes interrupt and rollback).
+	ReplacedBy string `json:"replaced_by,omitempty"`
 }
 
 // RunContinuedEvent (run_continued) says that a run that had reached its limit of iterations may go on.

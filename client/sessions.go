@@ -91,10 +91,14 @@ type Run struct {
 	Agent     string `json:"agent"`
 	AgentName string `json:"agent_name"`
 	// Status is "queued", "running" or "finished"; Reason is why it finished.
-	Status   string `json:"status"`
-	Reason   string `json:"reason"`
-	FirstSeq uint64 `json:"first_seq"`
-	LastSeq  uint64 `json:"last_seq"`
+	Status string `json:"status"`
+	Reason string `json:"reason"`
+	// CancelReason is what who canceled the run gave as the reason; ReplacedBy is the
+	// run that canceled it, in mode interrupt or rollback.
+	CancelReason string `json:"cancel_reason"`
+	ReplacedBy   string `json:"replaced_by"`
+	FirstSeq     uint64 `json:"first_seq"`
+	LastSeq      uint64 `json:"last_seq"`
 }
 
 // NewSession is what a session begins with. The zero value is a session with an
@@ -238,10 +242,20 @@ func (c *Client) Decide(ctx context.Context, session, call string, d Decision) (
 
 // Cancel cancels a run, the active one if run is "".
 func (c *Client) Cancel(ctx context.Context, session, run string) (Settled, error) {
-	if run == "" {
-		return c.settle(ctx, path("v1", "sessions", session, "cancel"), nil)
+	return c.CancelBecause(ctx, session, run, "")
+}
+
+// CancelBecause cancels like [Client.Cancel] and gives a reason for the log, at most
+// 1,000 characters: the event run_canceled has it, and the run's CancelReason.
+func (c *Client) CancelBecause(ctx context.Context, session, run, reason string) (Settled, error) {
+	at := path("v1", "sessions", session, "cancel")
+	if run != "" {
+		at = path("v1", "sessions", session, "runs", run, "cancel")
 	}
-	return c.settle(ctx, path("v1", "sessions", session, "runs", run, "cancel"), nil)
+	if reason == "" {
+		return c.settle(ctx, at, nil)
+	}
+	return c.settle(ctx, at, map[string]string{"reason": reason})
 }
 
 // NewRun is what a run begins with.

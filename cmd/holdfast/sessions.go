@@ -216,17 +216,19 @@ func forkCommand() *cobra.Command {
 func cancelCommand() *cobra.Command {
 	var t target
 	var asJSON bool
+	var reason string
 	c := &cobra.Command{
 		Use: "cancel SESSION [RUN]", Short: "Stop the run that is under way", Args: rangeArgs(1, 2), ValidArgsFunction: t.sessionIDs,
 	}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
+	c.Flags().StringVar(&reason, "reason", "", "why, for the log")
 	c.RunE = t.onSession(func(c *cobra.Command, cl *client.Client, id string, args []string) error {
 		run := ""
 		if len(args) == 2 {
 			run = args[1]
 		}
-		s, err := cl.Cancel(c.Context(), id, run)
+		s, err := cl.CancelBecause(c.Context(), id, run, reason)
 		if err != nil {
 			return err
 		}

@@ -103,6 +103,8 @@ type DecideBody struct {
 // CancelBody is the body of a cancellation; Run "" is the active run.
 type CancelBody struct {
 	Run string `json:"run,omitempty"`
+	// Reason is for the log: why, in the words of who cancels.
+	Reason string `json:"reason,omitempty"`
 }
 
 // ResumeBody is the body of a resume command; Run "" is the active run.

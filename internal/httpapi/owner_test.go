@@ -324,7 +324,7 @@ func (p *played) effect(c events.Command) (evs []holdfast.Event, run string, err
 		}
 		p.waiting, p.held = nil, nil
 		p.steps = []step{{events: []holdfast.Event{&holdfast.StreamStoppedEvent{AgentContext: root, Reason: "canceled"}}}}
-		return []holdfast.Event{&holdfast.RunCanceledEvent{Run: p.active, Command: c.ID}}, p.active, nil
+		return []holdfast.Event{&holdfast.RunCanceledEvent{Run: p.active, Command: c.ID, Reason: b.Reason}}, p.active, nil
 	case events.KindDelete:
 		p.deleted = true
 		p.steps, p.queue, p.active, p.waiting = nil, nil, "", nil

@@ -66,7 +66,7 @@ func (a *API) runRoutes(api huma.API) {
 		http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge), a.startRun)
 	huma.Register(api, a.operation("get-run", http.MethodGet, "/v1/sessions/{id}/runs/{run}", tag, "Get a run", "", http.StatusNotFound), a.getRun)
 	huma.Register(api, a.operation("cancel-run", http.MethodPost, "/v1/sessions/{id}/runs/{run}/cancel", tag, "Cancel a run",
-		"Stops what is under way and starts nothing new. To cancel a canceled run changes nothing.",
+		"Stops what is under way and starts nothing new: requests to models and tools are closed, usually within milliseconds. To cancel a canceled run changes nothing.",
 		http.StatusNotFound, http.StatusConflict), a.cancelRun)
 	huma.Register(api, a.operation("cancel-active-run", http.MethodPost, "/v1/sessions/{id}/cancel", tag, "Cancel the active run", "",
 		http.StatusNotFound, http.StatusConflict), a.cancelActive)
@@ -155,21 +155,36 @@ func (a *API) getRun(ctx context.Context, in *struct {
 	return &struct{ Body RunDocument }{newRunDocument(*r)}, nil
 }
 
+// Cancellation is the body of a cancellation, which needs none.
+type Cancellation struct {
+	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"Why, for the log: the event run_canceled has it, and the run as cancel_reason."`
+}
+
+// reason is what the body gives, "" if there is none.
+func (c *Cancellation) reason() string {
+	if c == nil {
+		return ""
+	}
+	return c.Reason
+}
+
 func (a *API) cancelRun(ctx context.Context, in *struct {
 	SessionPath
 	KeyHeader
-	Run string `path:"run" doc:"Id of the run."`
+	Run  string        `path:"run" doc:"Id of the run."`
+	Body *Cancellation `required:"false"`
 },
 ) (*settledOut, error) {
-	return a.simple(ctx, in.ref(ctx), events.KindCancel, in.Key, events.CancelBody{Run: in.Run})
+	return a.simple(ctx, in.ref(ctx), events.KindCancel, in.Key, events.CancelBody{Run: in.Run, Reason: in.Body.reason()})
 }
 
 func (a *API) cancelActive(ctx context.Context, in *struct {
 	SessionPath
 	KeyHeader
+	Body *Cancellation `required:"false"`
 },
 ) (*settledOut, error) {
-	return a.simple(ctx, in.ref(ctx), events.KindCancel, in.Key, events.CancelBody{})
+	return a.simple(ctx, in.ref(ctx), events.KindCancel, in.Key, events.CancelBody{Reason: in.Body.reason()})
 }
 
 func (a *API) decide(ctx context.Context, in *struct {

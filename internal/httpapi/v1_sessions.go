@@ -80,13 +80,17 @@ type RunDocument struct {
 	AgentInFile string `json:"agent_name,omitempty" doc:"The agent that it started with."`
 	Status      string `json:"status" enum:"scheduled,queued,running,finished"`
 	Reason      string `json:"reason,omitempty" doc:"Why it finished: stop, error, canceled, rejected, max_iterations or rolled_back."`
-	FirstSeq    uint64 `json:"first_seq"`
-	LastSeq     uint64 `json:"last_seq" doc:"Its newest event."`
+	// CancelReason and ReplacedBy are of a run that is canceled, whether or not it has finished.
+	CancelReason string `json:"cancel_reason,omitempty" doc:"What who canceled it gave as the reason."`
+	ReplacedBy   string `json:"replaced_by,omitempty" doc:"The run that canceled it, in mode interrupt or rollback."`
+	FirstSeq     uint64 `json:"first_seq"`
+	LastSeq      uint64 `json:"last_seq" doc:"Its newest event."`
 }
 
 func newRunDocument(r RunView) RunDocument {
 	return RunDocument{
-		Run: r.Run, Agent: r.Agent, AgentInFile: r.AgentInFile, Status: r.Status, Reason: r.Reason, FirstSeq: r.FirstSeq, LastSeq: r.LastSeq,
+		Run: r.Run, Agent: r.Agent, AgentInFile: r.AgentInFile, Status: r.Status, Reason: r.Reason, CancelReason: r.CancelReason, ReplacedBy: r.ReplacedBy,
+		FirstSeq: r.FirstSeq, LastSeq: r.LastSeq,
 	}
 }
 

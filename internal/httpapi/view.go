@@ -73,6 +73,8 @@ type RunView struct {
 	// Status is "scheduled", "queued", "running" or "finished"; Reason is why it finished.
 	Status string
 	Reason string
+	// CancelReason and ReplacedBy are those of [holdfast.RunCanceledEvent].
+	CancelReason, ReplacedBy string
 	// FirstSeq and LastSeq are its first event and its newest one.
 	FirstSeq uint64
 	LastSeq  uint64
@@ -215,6 +217,7 @@ func (v *View) applyRun(e *events.Envelope, ev holdfast.Event) {
 	case *holdfast.RunCanceledEvent:
 		if r := v.run(ev.Run); r != nil {
 			r.rollback = r.rollback || ev.Rollback
+			r.CancelReason, r.ReplacedBy = ev.Reason, ev.ReplacedBy
 		}
 	case *holdfast.RunFinishedEvent:
 		v.finishRun(e, ev)

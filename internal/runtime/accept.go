@@ -45,6 +45,9 @@ func (s *State) accept(c events.Command, src source) ([]holdfast.Event, events.A
 		return nil, events.Answer{Command: c.ID, Seq: was.Seq, Run: was.Run, Code: was.Code, Message: was.Message}
 	}
 	if s.Deleted {
+		if c.Kind == events.KindDelete {
+			return nil, events.Answer{Command: c.ID, Seq: s.Seq} // it is done, whoever has asked first
+		}
 		return nil, events.Answer{Command: c.ID, Seq: s.Seq, Code: holdfast.CodeNotFound, Message: "the session was deleted"}
 	}
 	if c.Kind == events.KindWake {
@@ -202,7 +205,7 @@ func (s *State) acceptRun(c events.Command, b events.RunBody, src source) ([]hol
 		}
 	case events.ModeInterrupt, events.ModeRollback:
 		if s.Run != nil && !s.Run.Canceled {
-			evs = append(evs, &holdfast.RunCanceledEvent{Run: s.Run.ID, Command: c.ID, Rollback: b.Mode == events.ModeRollback})
+			evs = append(evs, &holdfast.RunCanceledEvent{Run: s.Run.ID, Command: c.ID, Rollback: b.Mode == events.ModeRollback, ReplacedBy: queued.Run})
 		}
 		queued.Mode = b.Mode
 	default:
@@ -304,7 +307,7 @@ func (s *State) acceptDecision(c events.Command, b events.DecideBody) ([]holdfas
 		case len(waiting) > 0:
 			b.ToolCallID = waiting[0].ID
 		case s.Run.AtLimit && b.Decision == DecisionReject:
-			return []holdfast.Event{&holdfast.RunCanceledEvent{Run: run, Command: c.ID}}, run, nil
+			return []holdfast.Event{&holdfast.RunCanceledEvent{Run: run, Command: c.ID, Reason: b.Reason}}, run, nil
 		case s.Run.AtLimit:
 			return []holdfast.Event{&holdfast.RunContinuedEvent{Run: run, Iterations: moreIterations, Command: c.ID}}, run, nil
 		default:
@@ -339,19 +342,19 @@ func (s *State) acceptCancel(c events.Command, b events.CancelBody) ([]holdfast.
 		if s.Run.Canceled {
 			return nil, b.Run, nil
 		}
-		return []holdfast.Event{&holdfast.RunCanceledEvent{Run: b.Run, Command: c.ID}}, b.Run, nil
+		return []holdfast.Event{&holdfast.RunCanceledEvent{Run: b.Run, Command: c.ID, Reason: b.Reason}}, b.Run, nil
 	}
 	for _, q := range s.Queue {
 		if q.Run == b.Run {
 			return []holdfast.Event{
-				&holdfast.RunCanceledEvent{Run: b.Run, Command: c.ID},
+				&holdfast.RunCanceledEvent{Run: b.Run, Command: c.ID, Reason: b.Reason},
 				&holdfast.RunFinishedEvent{Run: b.Run, Reason: "canceled"},
 			}, b.Run, nil
 		}
 	}
 	if id := s.scheduled(b.Run); id != "" {
 		return []holdfast.Event{
-			&holdfast.RunCanceledEvent{Run: b.Run, Command: c.ID},
+			&holdfast.RunCanceledEvent{Run: b.Run, Command: c.ID, Reason: b.Reason},
 			&holdfast.TimerFiredEvent{Timer: id, Canceled: true},
 			&holdfast.RunFinishedEvent{Run: b.Run, Reason: "canceled"},
 		}, b.Run, nil

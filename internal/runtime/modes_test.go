@@ -126,12 +126,26 @@ func TestReject(t *testing.T) {
 	w.waitParked(s, events.WaitingIdle)
 }
 
+// canceled returns the payloads of the cancellations in the log.
+func (w *world) canceled(s holdfast.SessionRef) (payloads []string) {
+	w.t.Helper()
+	for _, e := range w.events(s) {
+		if e.Type == holdfast.TypeRunCanceled {
+			payloads = append(payloads, string(e.Payload))
+		}
+	}
+	return payloads
+}
+
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	w, s := during(t)
 	w.say(s, "later", "")
-	w.say(s, "now", events.ModeInterrupt)
+	now := w.say(s, "now", events.ModeInterrupt)
 	w.waitParked(s, events.WaitingIdle)
+	if got := w.canceled(s); len(got) != 1 || !strings.Contains(got[0], `"replaced_by":"`+now.Run+`"`) {
+		t.Errorf("the log does not say what interrupted the run: %q", got)
+	}
 	wantTalk(t, w.talk(s), "user: one | assistant: I wait. | tool: The tool call was canceled by the user. | user: now | assistant: ok, now | user: later | assistant: ok, later")
 }
 
@@ -150,13 +164,16 @@ func TestCancel(t *testing.T) {
 	t.Parallel()
 	w, s := during(t)
 	queued := w.say(s, "two", "")
-	if err := w.send(s, events.KindCancel, events.CancelBody{Run: queued.Run}).Err(); err != nil {
+	if err := w.send(s, events.KindCancel, events.CancelBody{Run: queued.Run, Reason: "of the queued"}).Err(); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.send(s, events.KindCancel, nil).Err(); err != nil {
+	if err := w.send(s, events.KindCancel, events.CancelBody{Reason: "of the active"}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	w.waitParked(s, events.WaitingIdle)
+	if got := w.canceled(s); len(got) != 2 || !strings.Contains(got[0], `"reason":"of the queued"`) || !strings.Contains(got[1], `"reason":"of the active"`) {
+		t.Errorf("the log does not say why: %q", got)
+	}
 	wantTalk(t, w.talk(s), "user: one | assistant: I wait. | tool: The tool call was canceled by the user.")
 	if a := w.send(s, events.KindCancel, nil); a.Code != holdfast.CodeConflict {
 		t.Errorf("nothing to cancel: %+v", a)
