@@ -87,14 +87,16 @@ func New(p Policy) *Guard {
 			}
 			return guarded.DialContext(ctx, network, address)
 		},
-		ForceAttemptHTTP2:      true,
-		TLSHandshakeTimeout:    p.DialTimeout,
-		ResponseHeaderTimeout:  p.HeaderTimeout,
-		ExpectContinueTimeout:  time.Second,
-		IdleConnTimeout:        90 * time.Second,
+		ForceAttemptHTTP2:     true,
+		TLSHandshakeTimeout:   p.DialTimeout,
+		ResponseHeaderTimeout: p.HeaderTimeout,
+		ExpectContinueTimeout: time.Second,
+		IdleConnTimeout:       90 * time.Second,
+		// No limit for one host: the answers of models and the streams of MCP servers are
+		// open for minutes, and whoever comes after the last one allowed would wait for a
+		// stranger's to end. How many there are is bounded by the sessions of a worker.
 		MaxIdleConns:           256,
-		MaxIdleConnsPerHost:    4,
-		MaxConnsPerHost:        64,
+		MaxIdleConnsPerHost:    32,
 		MaxResponseHeaderBytes: maxHeader,
 	}
 	return g

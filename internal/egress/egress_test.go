@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -194,4 +195,39 @@ func FuzzCheck(f *testing.F) {
 			t.Errorf("%q was let through", s)
 		}
 	})
+}
+
+// TestNobodyWaitsForAStrangersAnswer: requests that a host keeps open do not hold
+// up those that come after them, however many they are.
+func TestNobodyWaitsForAStrangersAnswer(t *testing.T) {
+	const held = 300
+	arrived, release := make(chan struct{}, held), make(chan struct{})
+	_, addr := server(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/held" {
+			arrived <- struct{}{}
+			<-release
+		}
+		fmt.Fprint(w, "done")
+	})
+	c := guard(t, egress.Policy{AllowHTTP: true, AllowLoopback: true})
+	var all sync.WaitGroup
+	for range held {
+		all.Go(func() {
+			if _, err := get(t, c, "http://"+addr+"/held"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	defer all.Wait()
+	defer close(release)
+	for i := range held {
+		select {
+		case <-arrived:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%d of %d requests have arrived", i, held)
+		}
+	}
+	if got, err := get(t, c, "http://"+addr+"/"); err != nil || got != "done" {
+		t.Errorf("another request: %q, %v", got, err)
+	}
 }

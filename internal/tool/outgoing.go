@@ -18,8 +18,7 @@ func NewTransport() *http.Transport {
 		ForceAttemptHTTP2:      true,
 		TLSHandshakeTimeout:    15 * time.Second,
 		IdleConnTimeout:        90 * time.Second,
-		MaxIdleConnsPerHost:    4,
-		MaxConnsPerHost:        64,
+		MaxIdleConnsPerHost:    32, // and no limit in use: see internal/egress
 		MaxResponseHeaderBytes: 256 << 10,
 		ExpectContinueTimeout:  time.Second,
 		// Answers may take as long as the call may, so nothing bounds the headers.
