@@ -9,6 +9,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/schedule"
 	"github.com/holdfast-run/holdfast/internal/schedule/scheduletest"
+	"github.com/holdfast-run/holdfast/internal/search/searchtest"
 	"github.com/holdfast-run/holdfast/internal/webhook/webhooktest"
 )
 
@@ -63,6 +64,12 @@ func TestWebhooks(t *testing.T) {
 
 func TestSchedules(t *testing.T) {
 	scheduletest.Store(t, func(t *testing.T) schedule.Store {
+		return open(t, database(t))
+	})
+}
+
+func TestSearch(t *testing.T) {
+	searchtest.Store(t, func(t *testing.T) searchtest.Archive {
 		return open(t, database(t))
 	})
 }

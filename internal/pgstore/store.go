@@ -55,6 +55,8 @@ type Options struct {
 	// Logger gets what was stored although it could not be understood. Default:
 	// slog.Default().
 	Logger *slog.Logger
+	// NoIndex says that the search has no index: nothing is noted for it.
+	NoIndex bool
 }
 
 // Store is the archive in a Postgres database. Make one with [Open].
@@ -65,6 +67,7 @@ type Store struct {
 	rows      gather[holdfast.SessionRef, events.SessionInfo]
 	revisions gather[revisionKey, agent.Revision]
 
+	noIndex     bool
 	unprojected atomic.Int64
 }
 
@@ -90,7 +93,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, wrap(ctx, err, "connect to the database")
 	}
-	s := &Store{pool: pool, log: o.Logger}
+	s := &Store{pool: pool, log: o.Logger, noIndex: o.NoIndex}
 	s.rows.one, s.rows.many = s.row, s.rowsOf
 	s.revisions.one, s.revisions.many = s.revision, s.revisionsOf
 	if err := s.checkVersion(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
+	"github.com/holdfast-run/holdfast/internal/search/searchtest"
 	"github.com/holdfast-run/holdfast/internal/webhook/webhooktest"
 )
 
@@ -23,6 +24,12 @@ func TestUsage(t *testing.T) {
 
 func TestWebhooks(t *testing.T) {
 	webhooktest.Store(t, func(t *testing.T) webhooktest.Archive {
+		return open(t, filepath.Join(t.TempDir(), "archive.db"))
+	})
+}
+
+func TestSearch(t *testing.T) {
+	searchtest.Store(t, func(t *testing.T) searchtest.Archive {
 		return open(t, filepath.Join(t.TempDir(), "archive.db"))
 	})
 }

@@ -44,6 +44,12 @@ func (s *Store) Record(ctx context.Context, b events.Batch) error {
 		if err := storeProjections(ctx, tx, &plan); err != nil {
 			return err
 		}
+		if err := s.mark(ctx, tx, &b); err != nil {
+			return err
+		}
+		if err := forget(ctx, tx, plan.Deleted); err != nil {
+			return err
+		}
 		return purge(ctx, tx, plan.Deleted)
 	})
 	if err != nil {

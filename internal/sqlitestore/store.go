@@ -42,6 +42,8 @@ type Options struct {
 	// Logger gets what was stored although it could not be understood. Default:
 	// slog.Default().
 	Logger *slog.Logger
+	// NoIndex says that the search has no index: nothing is noted for it.
+	NoIndex bool
 }
 
 // Store is the archive in a SQLite file. Make one with [Open].
@@ -53,6 +55,7 @@ type Store struct {
 	// commit ends the transactions of write; tests let it fail.
 	commit func(*sql.Tx) error
 
+	noIndex     bool
 	unprojected atomic.Int64
 }
 
@@ -71,7 +74,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open archive %s: %w", path, err)
 	}
-	s := &Store{path: abs, log: o.Logger, commit: (*sql.Tx).Commit}
+	s := &Store{path: abs, log: o.Logger, noIndex: o.NoIndex, commit: (*sql.Tx).Commit}
 	if err := os.MkdirAll(filepath.Dir(abs), 0o700); err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
