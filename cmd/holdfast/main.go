@@ -117,7 +117,7 @@ func rootCommand() *cobra.Command {
 		}
 	}
 	group("use", chatCommand(), runCommand(), devCommand(), agentCommand())
-	group("sessions", sessionsCommand(), tailCommand(), replayCommand(), forkCommand(), exportCommand(), importCommand(), approveCommand(), rejectCommand(), cancelCommand(), schedulesCommand(), usageCommand())
+	group("sessions", sessionsCommand(), searchCommand(), tailCommand(), replayCommand(), forkCommand(), exportCommand(), importCommand(), approveCommand(), rejectCommand(), cancelCommand(), schedulesCommand(), usageCommand())
 	group("operate", contextCommand(), verifyCommand(), migrateCommand(), vaultCommand(), healthcheckCommand(), versionCommand())
 	otherWords(root)
 	root.SetCompletionCommandGroupID("operate")

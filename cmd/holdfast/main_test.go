@@ -132,6 +132,24 @@ func ask(t testing.TB, text string) (id string) {
 	return doc.ID
 }
 
+// found waits until the search finds what was said.
+func found(t testing.TB, text string) {
+	t.Helper()
+	c := newTestClient(t)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range 3000 { // a minute
+		for _, err := range c.Search(t.Context(), client.SearchQuery{Text: text}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		<-tick.C
+	}
+	t.Fatalf("%q is not found", text)
+}
+
 func TestExitCodes(t *testing.T) {
 	t.Setenv(envURL, serverURL)
 	id := ask(t, "hello")
@@ -311,9 +329,11 @@ func TestCompletion(t *testing.T) {
 
 // shellWords splits a command line; words with spaces are in double quotes.
 func shellWords(line string) []string {
-	words := regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(line, -1)
+	words := regexp.MustCompile(`'[^']*'|"[^"]*"|\S+`).FindAllString(line, -1)
 	for i, w := range words {
-		words[i] = strings.Trim(w, `"`)
+		if words[i] = strings.Trim(w, `"`); strings.HasPrefix(w, "'") {
+			words[i] = strings.Trim(w, "'")
+		}
 	}
 	return words
 }
@@ -327,6 +347,7 @@ func TestDocumentedCommands(t *testing.T) {
 	t.Setenv(envContexts, filepath.Join(t.TempDir(), "contexts.json"))
 	ask(t, "hello")
 	ask(t, "remember the milk") // what @last is, and what is approved
+	found(t, "milk")
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "cli.md"))
 	if err != nil {
 		t.Fatal(err)

@@ -35,6 +35,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/recorder"
 	"github.com/holdfast-run/holdfast/internal/runtime"
 	"github.com/holdfast-run/holdfast/internal/schedule"
+	"github.com/holdfast-run/holdfast/internal/search"
 	"github.com/holdfast-run/holdfast/internal/sqlitestore"
 	"github.com/holdfast-run/holdfast/internal/tenant"
 	"github.com/holdfast-run/holdfast/internal/tool"
@@ -96,6 +97,7 @@ type Store interface {
 	events.UsageStore
 	webhook.Store
 	schedule.Store
+	search.Store
 	tool.MemoryStore
 	vault.Store
 	flow.Store
@@ -292,7 +294,7 @@ func (p *program) openBus(ctx context.Context) error {
 // openStore opens the database, waiting for one that is not there yet.
 func (p *program) openStore(ctx context.Context) error {
 	if p.cfg.DatabaseURL == "" {
-		st, err := sqlitestore.Open(ctx, filepath.Join(p.cfg.Data, "holdfast.db"), sqlitestore.Options{Logger: p.log})
+		st, err := sqlitestore.Open(ctx, filepath.Join(p.cfg.Data, "holdfast.db"), sqlitestore.Options{Logger: p.log, NoIndex: !indexed(p.cfg)})
 		if err != nil {
 			return err
 		}
@@ -302,7 +304,7 @@ func (p *program) openStore(ctx context.Context) error {
 	}
 	wait := 250 * time.Millisecond
 	for {
-		st, err := pgstore.Open(ctx, p.cfg.DatabaseURL.Reveal(), pgstore.Options{Logger: p.log})
+		st, err := pgstore.Open(ctx, p.cfg.DatabaseURL.Reveal(), pgstore.Options{Logger: p.log, NoIndex: !indexed(p.cfg)})
 		if err == nil {
 			p.store = st
 			p.onStop(st.Close)
@@ -403,7 +405,7 @@ func (p *program) startAPI(ag *agents) error {
 		return err
 	}
 	api, err := httpapi.New(httpapi.Config{
-		Authorizations: auth, Webhooks: hooks, Usage: p.store, Schedules: p.store,
+		Authorizations: auth, Webhooks: hooks, Usage: p.store, Search: p.searchOf(), Schedules: p.store,
 		Bus: p.bus, Store: p.store, Commands: p.bus, Agents: ag.library, Keys: keys,
 		MakeAgent: ag.maker(), Registry: registry{ociregistry.New(ociregistry.Options{Hosted: ag.hosted, Version: p.o.Version})}, HostFiles: !ag.hosted,
 		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, PublicURL: p.publicURL, MaxBody: int64(p.cfg.MaxBody), CORSOrigins: p.cfg.CORSOrigins,
@@ -468,6 +470,7 @@ func (p *program) startRecorder() error {
 	p.background("purge", p.purgeFlows, nil)
 	p.startKeeper()
 	p.startStarter()
+	p.startIndexer()
 	if err := p.startWebhooks(); err != nil {
 		return err
 	}

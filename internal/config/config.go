@@ -71,6 +71,8 @@ type Config struct {
 
 	WebhookKey Secret `env:"HOLDFAST_WEBHOOK_KEY" doc:"What the signing secrets of webhooks are derived from, at least 32 characters, the same in api and worker. Whoever changes it changes all secrets. Empty: webhooks are not offered; the embedded mode makes a key in HOLDFAST_DATA."`
 
+	Search Switch `env:"HOLDFAST_SEARCH" default:"true" doc:"Whether what users and agents say is indexed, so that GET /v1/search finds it; the same in api and worker. Off: the route answers 501, nothing is added to the index, and what is in it stays until it is emptied, see below."`
+
 	ApprovalTimeout time.Duration `env:"HOLDFAST_APPROVAL_TIMEOUT" doc:"How long a tool call waits for a human, for agents that do not say it with approval_timeout, such as 30m; then it is rejected with the reason timed out. Empty or 0: for ever."`
 
 	Replicas       int           `env:"HOLDFAST_REPLICAS" default:"1" doc:"Copies of each stream: 1, 3 or 5, not more than there are NATS servers. With 1, events that are not yet in the database are lost with the disk of the one server that has them."`

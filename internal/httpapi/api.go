@@ -12,6 +12,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/schedule"
+	"github.com/holdfast-run/holdfast/internal/search"
 	"github.com/holdfast-run/holdfast/internal/tenant"
 )
 
@@ -71,6 +72,8 @@ type Config struct {
 	Fresh func(ctx context.Context)
 	// Usage answers what model calls took. Default: not offered.
 	Usage events.UsageStore
+	// Search finds messages by their words. Default: not offered.
+	Search search.Store
 	// Schedules keeps what is said again and again. Default: not offered.
 	Schedules schedule.Store
 	// Webhooks, if nil, means that webhooks are not offered.

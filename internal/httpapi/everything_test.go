@@ -20,6 +20,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/oauth/vault"
 	"github.com/holdfast-run/holdfast/internal/ociregistry"
 	"github.com/holdfast-run/holdfast/internal/schedule"
+	"github.com/holdfast-run/holdfast/internal/search"
 	"github.com/holdfast-run/holdfast/internal/tenant"
 	"github.com/holdfast-run/holdfast/internal/webhook"
 )
@@ -113,7 +114,7 @@ func everything(t *testing.T, change ...func(*httpapi.Config)) (w *world, v vaul
 		v = newVault(t, store.(vault.Store))
 		c.FeedLinger = time.Nanosecond // what was read a moment ago is not kept over an outage
 		c.Keys, c.MaxBody, c.MaxImport, c.HostFiles, c.Authorizations = ring, contractMaxBody, contractMaxBody, true, v
-		c.Usage, c.Schedules = store.(events.UsageStore), store.(schedule.Store)
+		c.Usage, c.Schedules, c.Search = store.(events.UsageStore), store.(schedule.Store), store.(search.Store)
 		c.Registry = registryOf{ociregistry.New(ociregistry.Options{})}
 		c.MakeAgent = answers("```yaml\n# name: made\nversion: \"2\"\nagents:\n  root:\n    model: scripted/demo\n```\n")
 		c.Webhooks = &httpapi.Webhooks{Store: store.(webhook.Store), Signer: signer, Check: func(u *url.URL) error {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/holdfast-run/holdfast/internal/httpapi"
+	"github.com/holdfast-run/holdfast/internal/search"
 )
 
 // rightBody is a right request for each route that reads a body. Those of the
@@ -103,6 +104,14 @@ func excusedBy(table map[string]string, route string) bool {
 type routeUnderTest struct {
 	route, method, pattern string
 	path, body             string
+}
+
+// query is the path up to the name of one more parameter.
+func (r routeUnderTest) query() string {
+	if strings.Contains(r.path, "?") {
+		return r.path + "&"
+	}
+	return r.path + "?"
 }
 
 // insides are words of the inside that no answer may have.
@@ -211,6 +220,15 @@ func hostileWorld(t *testing.T) (w *world, all []routeUnderTest) {
 		w.until("the archive to have all", func() bool { return newest.MatchString(ok("GET", "/v1/sessions", "")) })
 	}
 	export := ok("GET", "/v1/sessions/acmes/export", "")
+	index := search.New(search.Config{Index: w.store.(search.Store), Log: w.store})
+	for range 2 { // the notes, then the walk
+		if r, err := index.Round(t.Context()); err != nil || !r.Led {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	if hits := ok("GET", "/v1/search?q=hello", ""); !strings.Contains(hits, "acmes") {
+		t.Fatal(hits)
+	}
 
 	values := map[string]string{
 		"run": run.Run, "seq": "1", "call": "call_1", "input": "q1", "flow": "f1", "file": "agents-20261122T100000Z.zip", "agent_name": "root", "connection": connection,
@@ -238,6 +256,9 @@ func hostileWorld(t *testing.T) (w *world, all []routeUnderTest) {
 			}
 			return "acmes"
 		})
+		if pattern == "/v1/search" { // the one that needs a parameter
+			path += "?q=hello"
+		}
 		body = strings.NewReplacer("{file}", export, "{agent}", file, "{reg}", reg).Replace(body)
 		all = append(all, routeUnderTest{route, method, pattern, path, body})
 	}
@@ -342,20 +363,20 @@ func TestEveryRouteIsHardToBreak(t *testing.T) {
 		}
 		if takes(r, "query", "limit") || plain == "GET /sessions" {
 			for _, bad := range []string{"-1", "0", "100001", "99999999999999999999", "1.5", "many"} {
-				refuse("limit="+bad, r.path+"?limit="+bad, "", "invalid", []int{400})
+				refuse("limit="+bad, r.query()+"limit="+bad, "", "invalid", []int{400})
 			}
 		}
 		if takes(r, "query", "cursor") || plain == "GET /sessions" {
 			for _, bad := range []string{"x", "AAAA", "LTE6eA", "%F0%9F%98%80", strings.Repeat("A", 3000)} {
-				refuse("cursor="+bad, r.path+"?cursor="+bad, "", "invalid", []int{400})
+				refuse("cursor="+bad, r.query()+"cursor="+bad, "", "invalid", []int{400})
 			}
 		}
 		if strings.HasPrefix(r.pattern, "/v1/") && !public.MatchString(r.route) {
-			refuse("a query with a NUL", r.path+"?x=%00", r.body, "invalid", []int{400}, json...)
-			refuse("a query that is no UTF-8", r.path+"?x=%ff", r.body, "invalid", []int{400}, json...)
-			refuse("a malformed query", r.path+"?x=%zz", r.body, "invalid", []int{400}, json...)
+			refuse("a query with a NUL", r.query()+"x=%00", r.body, "invalid", []int{400}, json...)
+			refuse("a query that is no UTF-8", r.query()+"x=%ff", r.body, "invalid", []int{400}, json...)
+			refuse("a malformed query", r.query()+"x=%zz", r.body, "invalid", []int{400}, json...)
 			if !rpc && !strings.HasPrefix(r.route, "POST /v1/responses") && !strings.HasPrefix(r.route, "POST /v1/chat") && !strings.HasPrefix(r.route, "POST /v1/agui") && !strings.HasPrefix(r.route, "DELETE /v1/responses") {
-				refuse("a parameter that is not known", r.path+"?zz=1", r.body, "invalid", []int{400})
+				refuse("a parameter that is not known", r.query()+"zz=1", r.body, "invalid", []int{400})
 			}
 		}
 	}
@@ -412,6 +433,7 @@ func TestEveryRouteSaysItsMethods(t *testing.T) {
 	}
 	tried := map[string]bool{}
 	for _, r := range all {
+		r.path, _, _ = strings.Cut(r.path, "?")
 		if tried[r.path] {
 			continue
 		}

@@ -229,6 +229,31 @@ func TestUsageRoutes(t *testing.T) {
 	))
 }
 
+func TestSearchRoutes(t *testing.T) {
+	w, _, _ := everything(t, withoutKeys)
+	const v1 = "/v1/search"
+	w.complete(v1, w.rows(
+		row{"GET", v1 + "?q=hello", "", 200, `"hits":[]`},
+		row{"GET", v1 + "?q=hello&session=s&role=user&by=session&limit=100", "", 200, `"hits":[]`},
+		row{"GET", v1 + "?q=" + strings.Repeat("%E6%97%A5", 1000), "", 400, "invalid"}, // too many words
+		row{"GET", v1 + "?q=%00", "", 400, "invalid"},
+		row{"GET", v1, "", 400, "invalid"},
+		row{"GET", v1 + "?q=", "", 400, "invalid"},
+		row{"GET", v1 + "?q=%21%21", "", 400, `"code":"invalid"`},
+		row{"GET", v1 + "?q=-hello", "", 400, "invalid"},
+		row{"GET", v1 + "?q=" + strings.Repeat("x", 1001), "", 400, "invalid"},
+		row{"GET", v1 + "?q=" + strings.Repeat("x+", 65), "", 400, "invalid"},
+		row{"GET", v1 + "?q=" + strings.Repeat("-", 10000), "", 400, "invalid"},
+		row{"GET", v1 + "?q=x&role=tool", "", 400, "invalid"},
+		row{"GET", v1 + "?q=x&by=weather", "", 400, "invalid"},
+		row{"GET", v1 + "?q=x&limit=101", "", 400, "invalid"},
+		row{"GET", v1 + "?q=x&session=a.b", "", 400, "invalid"},
+		row{"GET", v1 + "?q=x&cursor=x", "", 400, "invalid"},
+		row{"GET", v1 + "?q=x&cursor=OTk5OTk5OTk5OTk5OTk5OTk5OToxOmE", "", 400, "invalid"}, // a time that no database has
+		row{"GET", v1 + "?query=x", "", 400, "invalid"},
+	))
+}
+
 func TestOpenAIRoutes(t *testing.T) {
 	w, _, _ := everything(t, withoutKeys)
 	respond := func(body string) string {

@@ -113,6 +113,7 @@ func (a *API) v1(mux *router) {
 	a.sessionRoutes(api)
 	a.runRoutes(api)
 	a.usageRoutes(api)
+	a.searchRoutes(api)
 	a.agentRoutes(api)
 	a.authorizationRoutes(api)
 	a.eventRoutes(mux, api)

@@ -3,12 +3,15 @@ package httpapi_test
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/httpapi"
+	"github.com/holdfast-run/holdfast/internal/search"
 )
 
 func TestSearch(t *testing.T) {
@@ -120,4 +123,87 @@ func TestUsage(t *testing.T) {
 	)
 	without := newWorld(t)
 	without.refusals([5]string{"GET", "/v1/usage", "", "501", "not_offered"})
+}
+
+func TestSearchMessages(t *testing.T) {
+	w := newWorld(t, func(c *httpapi.Config) { c.Search = c.Store.(storeFaults).f.Store.(search.Store) })
+	index := search.New(search.Config{Index: w.store.(search.Store), Log: w.store})
+	indexed := func(ids ...string) {
+		t.Helper()
+		for _, id := range ids {
+			w.archived(id)
+		}
+		for range 3 { // the notes, then the walk
+			if r, err := index.Round(t.Context()); err != nil || !r.Led {
+				t.Fatalf("%+v, %v", r, err)
+			}
+		}
+	}
+	find := func(query string) (page httpapi.SearchPage) {
+		t.Helper()
+		w.mustCall("GET", "/v1/search?"+query, "", &page)
+		return page
+	}
+	for id, text := range map[string]string{"s1": "hello <b>Rome</b> & around", "s2": "hello"} {
+		w.mustCall("POST", "/v1/sessions", `{"id":"`+id+`","title":"T `+id+`"}`, nil)
+		w.mustCall("POST", "/v1/sessions/"+id+"/runs", `{"agent":"demo","messages":[{"content":"`+text+`"}]}`, nil)
+		w.mustCall("GET", "/v1/sessions/"+id+"/events?until=idle&types=run_finished", "", nil)
+	}
+	if got := find("q=rome"); !got.Indexing || len(got.Hits) != 0 {
+		t.Errorf("before the index: %+v", got)
+	}
+	indexed("s1", "s2")
+	got := find("q=rome")
+	if got.Indexing || got.Next != "" || len(got.Hits) != 1 {
+		t.Fatalf("%+v", got)
+	}
+	hit := got.Hits[0]
+	want := []httpapi.SnippetPart{{Text: "hello <b>"}, {Text: "Rome", Hit: true}, {Text: "</b> & around"}}
+	if hit.Session != "s1" || hit.Title == "" || hit.Role != "user" || !slices.Equal(hit.Snippet, want) || hit.CreatedAt.IsZero() {
+		t.Errorf("the hit: %+v", hit)
+	}
+	// The session is there as it was then, and the message is the one that was found.
+	var doc httpapi.SessionDocument
+	w.mustCall("GET", fmt.Sprintf("/v1/sessions/s1?at=%d", hit.Seq), "", &doc)
+	if n := len(doc.Messages); n == 0 || doc.Messages[n-1].Seq != hit.Seq || doc.Messages[n-1].Message.Content != "hello <b>Rome</b> & around" {
+		t.Errorf("the session at %d: %+v", hit.Seq, doc.Messages)
+	}
+	// Every message of a document is found, at its seq, and nothing else.
+	w.mustCall("GET", "/v1/sessions/s1", "", &doc)
+	for _, m := range doc.Messages {
+		if m.Message.Role != holdfast.RoleUser && m.Message.Role != holdfast.RoleAssistant {
+			continue
+		}
+		hits := find("session=s1&role=" + string(m.Message.Role) + "&q=" + url.QueryEscape(`"`+m.Message.Content+`"`)).Hits
+		if len(hits) != 1 || hits[0].Seq != m.Seq || hits[0].AgentName != m.AgentName || hits[0].Run != m.Run {
+			t.Errorf("%q at %d: %+v", m.Message.Content, m.Seq, hits)
+		}
+	}
+	// Pages, of messages and of sessions.
+	for _, by := range []string{"message", "session"} {
+		var seen []string
+		cursor := ""
+		for range 10 {
+			page := find("q=hello&limit=1&by=" + by + "&cursor=" + cursor)
+			for _, h := range page.Hits {
+				seen = append(seen, h.Session)
+			}
+			if cursor = page.Next; cursor == "" {
+				break
+			}
+		}
+		slices.Sort(seen)
+		if distinct := slices.Compact(slices.Clone(seen)); len(distinct) != 2 || by == "session" && len(seen) != 2 {
+			t.Errorf("by %s: %q", by, seen)
+		}
+	}
+	// What is deleted is gone at once, also while the archive does not know it.
+	release := w.faults.hold()
+	w.mustCall("DELETE", "/v1/sessions/s1", "", nil)
+	if got := find("q=rome"); len(got.Hits) != 0 {
+		t.Errorf("after the deletion: %+v", got)
+	}
+	release()
+	without := newWorld(t)
+	without.refusals([5]string{"GET", "/v1/search?q=x", "", "501", "not_offered"})
 }

@@ -217,7 +217,7 @@ func (a *API) listV1(ctx context.Context, in *struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" doc:"The most sessions of the page. Default 100."`
 	Cursor string `query:"cursor" doc:"Member next of the page before, with the same search."`
 
-	Text     string   `query:"q" maxLength:"200" doc:"Only sessions that have this text in the title, the id or a value of the metadata, in upper or lower case. What was said in a session is not searched."`
+	Text     string   `query:"q" maxLength:"200" doc:"Only sessions that have this text in the title, the id or a value of the metadata, in upper or lower case. What was said in a session is found by /v1/search."`
 	Status   string   `query:"status" enum:"idle,queued,running,waiting" doc:"Only sessions with this status."`
 	Agent    string   `query:"agent" maxLength:"1000" doc:"Only sessions whose newest run has this agent file, with or without .yaml."`
 	Metadata []string `query:"metadata,explode" maxItems:"10" doc:"Only sessions that have this label, as KEY:VALUE. May be given more than once; all must fit."`
