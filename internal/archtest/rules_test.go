@@ -36,6 +36,7 @@ var layers = map[string]layer{
 	"internal/recorder":    core,
 	"internal/runtime":     core,
 	"internal/schedule":    core,
+	"internal/search":      core,
 	"internal/webhook":     core,
 	"internal/tenant":      core,
 	"internal/tool":        core,
