@@ -348,14 +348,21 @@ func (f *feed) add(evs []events.Envelope) {
 	}
 	b := newBlock(evs, f.ref.Session)
 	fold(&row, evs)
-	if f.put(b, row) {
+	switch n := f.put(b, row); {
+	case n > perSweep:
 		f.hub.wg.Go(f.sweep)
+	case n > 0:
+		f.sweep()
 	}
 }
 
-// put appends a block to the ring and reports whether a sweep must bring it to the
-// followers: not if there are none, or one is on its way.
-func (f *feed) put(b block, row events.SessionInfo) (sweep bool) {
+// perSweep is how many followers are worth a goroutine for their sweep, so that
+// what comes meanwhile can join it.
+const perSweep = 32
+
+// put appends a block to the ring and returns how many followers a sweep must bring
+// it to: none if one is on its way.
+func (f *feed) put(b block, row events.SessionInfo) (sweep int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n := len(f.blocks); n > 0 && b.items[0].seq != f.head+1 {
@@ -377,10 +384,10 @@ func (f *feed) put(b block, row events.SessionInfo) (sweep bool) {
 	close(f.wake)
 	f.wake = make(chan struct{})
 	if f.sweeping || len(f.followers) == 0 {
-		return false
+		return 0
 	}
 	f.sweeping = true
-	return true
+	return len(f.followers)
 }
 
 // itemOverhead is about what an item costs beside its bytes.

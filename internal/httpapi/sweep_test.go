@@ -21,8 +21,8 @@ func newRing(t *testing.T) *ring {
 	return &ring{feed: &feed{hub: &hub{buffer: 1 << 20}, wake: make(chan struct{})}, t: t, next: 1}
 }
 
-// puts appends a block with one event of each type and says whether a sweep is due.
-func (r *ring) puts(types ...string) bool {
+// puts appends a block with one event of each type and returns for how many a sweep is due.
+func (r *ring) puts(types ...string) int {
 	var evs []events.Envelope
 	for _, typ := range types {
 		evs = append(evs, events.Envelope{Seq: r.next, Type: typ, Payload: []byte(`{}`)})
@@ -87,7 +87,7 @@ func TestSweep(t *testing.T) {
 	_, _, gotSecond := r.follower(func() {
 		if once {
 			once = false
-			if r.puts("agent_choice", "agent_choice") {
+			if r.puts("agent_choice", "agent_choice") != 0 {
 				t.Error("a second sweep is asked for while one is on its way")
 			}
 		}
@@ -97,7 +97,7 @@ func TestSweep(t *testing.T) {
 			r.puts(holdfast.TypeRunFinished)
 		}
 	})
-	if !r.puts("run_started") {
+	if r.puts("run_started") != 3 {
 		t.Fatal("no sweep is asked for")
 	}
 	r.sweep()
@@ -111,7 +111,7 @@ func TestSweep(t *testing.T) {
 	if a != b || a != c || strings.Count(a, "\ndata: ") != 4 {
 		t.Errorf("the streams got\n%q\n%q\n%q", a, b, c)
 	}
-	if !r.puts("agent_choice") {
+	if r.puts("agent_choice") != 3 {
 		t.Error("after a sweep no other is asked for")
 	}
 }
