@@ -373,7 +373,7 @@ func testWalk(w *world) {
 	for i := range sessions {
 		l := w.log(ref("acme", fmt.Sprintf("s%04d", i)))
 		w.add(l, "", &holdfast.UserMessageEvent{Message: fmt.Sprintf("fig %d", i)})
-		if i%100 == 99 {
+		if i%100 == 99 || i == sessions-1 {
 			w.record()
 		}
 	}
