@@ -35,7 +35,9 @@ func (p *program) webhooks() (*httpapi.Webhooks, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.guard = egress.New(egress.Policy{AllowLoopback: !p.cfg.Hosted.Or(p.o.Hosted), MaxBody: 64 << 10})
+	p.guard = egress.New(egress.Policy{
+		AllowHosts: p.cfg.EgressAllow, AllowLoopback: !p.cfg.Hosted.Or(p.o.Hosted), MaxBody: 64 << 10,
+	})
 	p.onStop(func() error { p.guard.CloseIdleConnections(); return nil })
 	p.hooks = &httpapi.Webhooks{Store: p.store, Signer: signer, Check: p.guard.Check}
 	return p.hooks, nil

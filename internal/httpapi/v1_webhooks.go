@@ -298,7 +298,7 @@ func (a *API) listDeliveries(ctx context.Context, in *WebhookPath) (*struct {
 	if err != nil {
 		return nil, a.respond(ctx, err)
 	}
-	list, err := w.Store.Deliveries(ctx, h.Tenant, h.ID, maxDeliveries)
+	list, err := w.Store.Deliveries(ctx, h.Tenant, h.ID, webhook.Query{Limit: maxDeliveries})
 	if err != nil {
 		return nil, a.respond(ctx, unavailable(err))
 	}

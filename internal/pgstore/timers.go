@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/webhook"
 )
 
 var _ events.TimerStore = (*Store)(nil)
@@ -20,12 +21,13 @@ const (
 
 	dropTimers = `DELETE FROM timers USING unnest($1::text[], $2::text[]) AS d (t, i) WHERE tenant = t AND session = i`
 
-	// A webhook hears of what happened since it was made.
+	// A webhook hears of what is recorded since it was made, and clocks decide nothing
+	// but what is history. What the clock of a worker has in the future is due now.
 	insertDeliveries = `INSERT INTO webhook_deliveries (tenant, webhook, session, seq, kind, at, run, agent, detail, due)
-		SELECT n.tenant, w.id, n.session, n.seq, n.kind, n.at, n.run, n.agent, n.detail, n.at
+		SELECT n.tenant, w.id, n.session, n.seq, n.kind, n.at, n.run, n.agent, n.detail, least(n.at, now())
 		FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::text[])
 			AS n (tenant, session, seq, kind, at, run, agent, detail)
-		JOIN webhooks AS w ON w.tenant = n.tenant AND w.disabled = '' AND w.created_at <= n.at AND n.kind = ANY (string_to_array(w.kinds, ','))
+		JOIN webhooks AS w ON w.tenant = n.tenant AND w.disabled = '' AND w.created_at <= n.at + $9::interval AND n.kind = ANY (string_to_array(w.kinds, ','))
 		ON CONFLICT DO NOTHING`
 
 	addUsage = `INSERT INTO usage AS u (tenant, day, session, agent, agent_name, model, calls, input_tokens, output_tokens, cached_tokens, reasoning, cost)
@@ -56,7 +58,7 @@ func queueProjections(b *pgx.Batch, p *events.Plan) {
 			tenants[i], sessions[i], seqs[i], kinds[i] = x.Session.Tenant, x.Session.Session, int64(x.Seq), x.Kind
 			times[i], runs[i], agents[i], details[i] = x.Time, x.Run, x.Agent, x.Detail
 		}
-		b.Queue(insertDeliveries, tenants, sessions, seqs, kinds, times, runs, agents, details)
+		b.Queue(insertDeliveries, tenants, sessions, seqs, kinds, times, runs, agents, details, webhook.History)
 	}
 	for k, u := range p.Usage {
 		b.Queue(addUsage, k.Session.Tenant, k.Day, k.Session.Session, k.Agent, k.AgentName, k.Model,

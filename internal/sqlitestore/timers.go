@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/webhook"
 )
 
 var _ events.TimerStore = (*Store)(nil)
@@ -34,7 +35,7 @@ func storeProjections(ctx context.Context, tx *sql.Tx, p *events.Plan) error {
 	for i := range p.Notices {
 		n := &p.Notices[i]
 		if _, err := tx.ExecContext(ctx, insertDeliveries, n.Session.Tenant, n.Session.Session, int64(n.Seq), n.Kind,
-			n.Time.UnixMicro(), n.Run, n.Agent, n.Detail); err != nil {
+			n.Time.UnixMicro(), n.Run, n.Agent, n.Detail, time.Now().UnixMicro(), webhook.History.Microseconds()); err != nil {
 			return fmt.Errorf("note what %s is to be told: %w", n.Session.Tenant, err)
 		}
 	}
@@ -48,10 +49,11 @@ func storeProjections(ctx context.Context, tx *sql.Tx, p *events.Plan) error {
 }
 
 const (
-	// A webhook hears of what happened since it was made.
+	// A webhook hears of what is recorded since it was made, and clocks decide nothing
+	// but what is history. What the clock of a worker has in the future is due now.
 	insertDeliveries = `INSERT INTO webhook_deliveries (tenant, webhook, session, seq, kind, at, run, agent, detail, due)
-		SELECT ?1, id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?5 FROM webhooks
-		WHERE tenant = ?1 AND disabled = '' AND created_at <= ?5 AND instr(',' || kinds || ',', ',' || ?4 || ',') > 0
+		SELECT ?1, id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, min(?5, ?9) FROM webhooks
+		WHERE tenant = ?1 AND disabled = '' AND created_at <= ?5 + ?10 AND instr(',' || kinds || ',', ',' || ?4 || ',') > 0
 		ON CONFLICT DO NOTHING`
 
 	addUsage = `INSERT INTO usage (tenant, day, session, agent, agent_name, model, calls, input_tokens, output_tokens, cached_tokens, reasoning, cost)

@@ -13,12 +13,18 @@
 // had nothing but failures for [DisableAfter], or that answers 410, is disabled
 // until somebody enables it.
 //
-// An address that is slow holds up nobody else: of each webhook, and of each tenant,
-// only so many deliveries are under way at the same time, and who is at that limit
-// is passed over ([Share]).
+// An address that is slow holds up nobody else: webhooks whose addresses answer
+// quickly, those of which nothing is known, and slow ones have each their own share
+// of what is sent at the same time ([Deliverer]).
+//
+// What a webhook hears of is decided by order and not by clocks: whatever is
+// recorded after it was made and before it was disabled or deleted. Only what the
+// event itself says to be older than the webhook by more than [History] is not
+// said: that is the past of an imported session.
 //
 // No secret is stored: a webhook's signing secret is derived from the
-// deployment's key and what is random in the webhook's row.
+// deployment's key and what is random in the webhook's row. A new secret does not
+// end the one before at once: for a while both sign.
 package webhook
 
 import (
@@ -33,15 +39,17 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events"
 )
 
-// Hook is an address that hears of what happens in a tenant's sessions since
-// CreatedAt.
+// Hook is an address that hears of what happens in a tenant's sessions since it
+// was made.
 type Hook struct {
 	Tenant, ID, URL, Description string
 	// Kinds are those of the notices that it wants.
 	Kinds []string
-	// Nonce is what its secret is derived from.
-	Nonce     []byte
-	CreatedAt time.Time
+	// Nonce is what its secret is derived from. Before is that of the secret before,
+	// which signs beside it until BeforeUntil; nil if there is none.
+	Nonce, Before []byte
+	BeforeUntil   time.Time
+	CreatedAt     time.Time
 	// FailingSince is when it began to fail, zero while it works; Disabled is why
 	// nothing is sent any more, "" while it is.
 	FailingSince time.Time
@@ -85,6 +93,9 @@ type Outcome struct {
 	At, Due time.Time
 	// Disable says why the webhook gets nothing any more, "" if it does.
 	Disable string
+	// Rest is until when the address asked to be left alone, zero if it did not. It is
+	// for who sends and is not stored.
+	Rest time.Time
 }
 
 // Share is how many deliveries somebody takes, and of whom.
@@ -92,8 +103,26 @@ type Share struct {
 	// Limit is the most deliveries of all, OfTenant of one tenant, OfHook of one
 	// webhook. All must be set.
 	Limit, OfTenant, OfHook int
-	// WithoutTenants and WithoutHooks get no turn; a webhook is named by [Hook.Name].
-	WithoutTenants, WithoutHooks []string
+	// Only, if it has any, are the webhooks that get a turn. WithoutTenants and
+	// WithoutHooks get none. A webhook is named by [Hook.Name].
+	Only, WithoutTenants, WithoutHooks []string
+}
+
+// Change is what becomes different of a webhook; nil stays.
+type Change struct {
+	URL, Description *string
+	Kinds            []string
+	// Disabled says why nothing is sent any more; "" enables it.
+	Disabled *string
+}
+
+// Query selects deliveries of a webhook.
+type Query struct {
+	// State, if not "", is the one that they are in.
+	State string
+	// Before, if not nil, is the last one of the page before.
+	Before *events.Notice
+	Limit  int
 }
 
 // Name names a webhook among those of all tenants: neither part can have a slash.
@@ -107,9 +136,18 @@ type Store interface {
 	// Webhooks returns those of a tenant, the oldest first.
 	Webhooks(ctx context.Context, tenant string) ([]Hook, error)
 	// DeleteWebhook removes one with its deliveries, EnableWebhook lets a disabled one
-	// work again. CodeNotFound says that there is none.
+	// work again, ChangeWebhook changes one. CodeNotFound says that there is none.
 	DeleteWebhook(ctx context.Context, tenant, id string) error
 	EnableWebhook(ctx context.Context, tenant, id string) error
+	ChangeWebhook(ctx context.Context, tenant, id string, c Change) error
+	// RotateWebhook gives a webhook, as it was read, a new nonce and keeps the one
+	// that it has until a time. CodeConflict says that it has another one meanwhile.
+	RotateWebhook(ctx context.Context, h Hook, nonce []byte, until time.Time) error
+	Outbox
+}
+
+// Outbox keeps deliveries. Its cost does not grow with how much is pending.
+type Outbox interface {
 	// TakeDeliveries returns a share of the deliveries that are due, of webhooks that
 	// are not disabled, the oldest of every tenant first. It counts an attempt and puts
 	// each off by lease, so that nobody else gets it meanwhile.
@@ -117,18 +155,33 @@ type Store interface {
 	// SettleDelivery notes what became of an attempt, and in the webhook since when it
 	// fails. Of a delivery that is settled already it notes nothing.
 	SettleDelivery(ctx context.Context, d Delivery, o Outcome) error
-	// Deliveries returns the newest deliveries of a webhook.
-	Deliveries(ctx context.Context, tenant, id string, limit int) ([]Delivery, error)
-	// ForgetDeliveries removes what was settled before a time.
-	ForgetDeliveries(ctx context.Context, before time.Time) error
+	// Deliveries returns deliveries of a webhook, the newest first.
+	Deliveries(ctx context.Context, tenant, id string, q Query) ([]Delivery, error)
+	// FindDelivery returns one by its [Delivery.ID]; CodeNotFound says that there is none.
+	FindDelivery(ctx context.Context, tenant, id, delivery string) (Delivery, error)
+	// Redeliver makes one due at now, with all its attempts if it was settled.
+	Redeliver(ctx context.Context, d Delivery, now time.Time) error
+	// RedeliverFailed makes all due at now that were given up and are of since or
+	// later, and returns how many these are.
+	RedeliverFailed(ctx context.Context, tenant, id string, since, now time.Time) (int, error)
+	// ForgetDeliveries removes what was settled longer than [Keep] ago, and what is
+	// pending for webhooks that are no more. It gives up what has been pending for so
+	// long for a webhook that is disabled.
+	ForgetDeliveries(ctx context.Context, now time.Time) error
 }
 
 // DisableAfter is how long a webhook may fail before it is disabled, Keep how
-// long settled deliveries are listed.
+// long settled deliveries are listed, and those of a disabled webhook wait. History
+// is how much older than a webhook an event is that it does not hear of: more than
+// clocks of machines differ, less than the age of what is imported.
 const (
 	DisableAfter = 3 * 24 * time.Hour
 	Keep         = 7 * 24 * time.Hour
+	History      = time.Hour
 )
+
+// GivenUp is the problem of a delivery that a disabled webhook never got.
+const GivenUp = "the webhook was disabled for too long"
 
 var pauses = []time.Duration{
 	5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute,
@@ -156,9 +209,9 @@ func NewSigner(key []byte) (*Signer, error) {
 	return &Signer{append([]byte(nil), key...)}, nil
 }
 
-func (s *Signer) secret(h *Hook) []byte {
+func (s *Signer) secret(h *Hook, nonce []byte) []byte {
 	m := hmac.New(sha256.New, s.key)
-	for _, part := range []string{"holdfast webhook", h.Tenant, h.ID, string(h.Nonce)} {
+	for _, part := range []string{"holdfast webhook", h.Tenant, h.ID, string(nonce)} {
 		m.Write([]byte(part))
 		m.Write([]byte{0})
 	}
@@ -167,13 +220,23 @@ func (s *Signer) secret(h *Hook) []byte {
 
 // Secret is what the receiver verifies with, in the form of Standard Webhooks.
 func (s *Signer) Secret(h *Hook) string {
-	return "whsec_" + base64.StdEncoding.EncodeToString(s.secret(h))
+	return "whsec_" + base64.StdEncoding.EncodeToString(s.secret(h, h.Nonce))
 }
 
-// Sign returns the value of webhook-signature.
-func (s *Signer) Sign(h *Hook, id, timestamp string, body []byte) string {
-	m := hmac.New(sha256.New, s.secret(h))
-	m.Write([]byte(id + "." + timestamp + "."))
-	m.Write(body)
-	return "v1," + base64.StdEncoding.EncodeToString(m.Sum(nil))
+// Sign returns the value of webhook-signature for a moment: while two secrets count,
+// two signatures with a space between, the newer one first.
+func (s *Signer) Sign(h *Hook, id string, at time.Time, body []byte) string {
+	sign := func(nonce []byte) string {
+		m := hmac.New(sha256.New, s.secret(h, nonce))
+		m.Write([]byte(id + "." + Timestamp(at) + "."))
+		m.Write(body)
+		return "v1," + base64.StdEncoding.EncodeToString(m.Sum(nil))
+	}
+	if len(h.Before) > 0 && at.Before(h.BeforeUntil) {
+		return sign(h.Nonce) + " " + sign(h.Before)
+	}
+	return sign(h.Nonce)
 }
+
+// Timestamp is the value of webhook-timestamp for a moment.
+func Timestamp(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }

@@ -103,7 +103,7 @@ func outcomes(t *testing.T, s Archive, happened bool, fail func(happened bool)) 
 	for range again + 1 {
 		ids = append(ids, <-heard)
 	}
-	list, err := s.Deliveries(ctx, tenant, "h", 10)
+	list, err := s.Deliveries(ctx, tenant, "h", webhook.Query{Limit: 10})
 	must(t, err)
 	if len(heard) > 0 || len(slices.Compact(ids)) != 1 || len(list) != 1 || list[0].ID() != ids[0] || list[0].State != webhook.Delivered {
 		t.Errorf("heard %v and %d more; the list: %+v", ids, len(heard), list)

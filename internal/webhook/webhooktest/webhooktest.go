@@ -35,6 +35,12 @@ func Store(t *testing.T, open func(t *testing.T) Archive) {
 	t.Run("turns", func(t *testing.T) { turns(t, open(t)) })
 	t.Run("slow", func(t *testing.T) { slow(t, open(t)) })
 	t.Run("limits", func(t *testing.T) { limits(t, open(t)) })
+	t.Run("order", func(t *testing.T) { order(t, open(t)) })
+	t.Run("shelf life", func(t *testing.T) { shelfLife(t, open(t)) })
+	t.Run("again", func(t *testing.T) { again(t, open(t)) })
+	t.Run("changes", func(t *testing.T) { changes(t, open(t)) })
+	t.Run("replicas", func(t *testing.T) { replicas(t, open(t)) })
+	t.Run("stuck", func(t *testing.T) { stuck(t, open(t)) })
 	t.Run("failures", func(t *testing.T) { failures(t, open(t)) })
 }
 
@@ -104,6 +110,7 @@ type receiver struct {
 
 	mu     sync.Mutex // guards what follows
 	status int
+	wait   string // what it says as Retry-After
 	got    []received
 }
 
@@ -122,6 +129,7 @@ func newReceiver(t *testing.T) *receiver {
 		defer r.mu.Unlock()
 		r.got = append(r.got, received{req.Header.Get("webhook-id"), req.Header.Get("webhook-timestamp"), req.Header.Get("webhook-signature"), string(body)})
 		w.Header().Set("Location", "/elsewhere") // is not followed
+		w.Header().Set("Retry-After", r.wait)
 		w.WriteHeader(r.status)
 	}))
 	t.Cleanup(r.Close)
@@ -155,11 +163,11 @@ func deliveries(t *testing.T, s Archive) {
 	all, one := hook("acme", "all", r.URL, events.NoticeKinds...), hook("acme", "one", r.URL, events.NoticeNeedsHuman)
 	other := hook("bolt", "all", r.URL, events.NoticeKinds...)
 	l := &log{t: t, s: s, ref: holdfast.SessionRef{Tenant: "acme", Session: "s"}, now: begin.Add(-time.Second)}
+	// What was recorded before is not said.
+	l.record(&holdfast.SessionCreatedEvent{}, &holdfast.RunFinishedEvent{Run: "r0", Reason: "stop"})
 	for _, h := range []webhook.Hook{all, one, other} {
 		must(t, s.PutWebhook(ctx, h, 10))
 	}
-	// What happened before is not said.
-	l.record(&holdfast.SessionCreatedEvent{}, &holdfast.RunFinishedEvent{Run: "r0", Reason: "stop"})
 	l.now = begin.Add(time.Second)
 	l.record(&holdfast.RunQueuedEvent{Run: "r1"}, &holdfast.RunStartedEvent{Run: "r1", Agent: "pirate.yaml"},
 		&holdfast.SessionParkedEvent{Waiting: events.WaitingApproval})
@@ -177,9 +185,9 @@ func deliveries(t *testing.T, s Archive) {
 		bodies = append(bodies, g.Body)
 		signed := false
 		for _, h := range []webhook.Hook{all, one} {
-			signed = signed || signer.Sign(&h, g.ID, g.Timestamp, []byte(g.Body)) == g.Signature
+			signed = signed || signer.Sign(&h, g.ID, l.now, []byte(g.Body)) == g.Signature
 		}
-		if !signed || signer.Sign(&other, g.ID, g.Timestamp, []byte(g.Body)) == g.Signature {
+		if !signed || signer.Sign(&other, g.ID, l.now, []byte(g.Body)) == g.Signature {
 			t.Errorf("the signature of %s is not right", g.ID)
 		}
 	}
@@ -192,7 +200,7 @@ func deliveries(t *testing.T, s Archive) {
 	if !json.Valid([]byte(ends)) {
 		t.Error("the test is wrong")
 	}
-	list, err := s.Deliveries(ctx, "acme", "all", 10)
+	list, err := s.Deliveries(ctx, "acme", "all", webhook.Query{Limit: 10})
 	must(t, err)
 	if len(list) != 2 || list[0].State != webhook.Delivered || list[0].Status != 204 || list[0].Attempts != 1 || !ids[list[0].ID()] {
 		t.Errorf("the list: %+v", list)
@@ -200,8 +208,8 @@ func deliveries(t *testing.T, s Archive) {
 	if n, err := d.Deliver(ctx); err != nil || n != 0 {
 		t.Errorf("again: %d, %v", n, err)
 	}
-	must(t, s.ForgetDeliveries(ctx, l.now.Add(time.Second)))
-	if list, err := s.Deliveries(ctx, "acme", "all", 10); err != nil || len(list) != 0 {
+	must(t, s.ForgetDeliveries(ctx, l.now.Add(webhook.Keep+time.Second)))
+	if list, err := s.Deliveries(ctx, "acme", "all", webhook.Query{Limit: 10}); err != nil || len(list) != 0 {
 		t.Errorf("after a week: %d, %v", len(list), err)
 	}
 }
@@ -248,7 +256,7 @@ func turns(t *testing.T, s Archive) {
 	one := first[0]
 	must(t, s.SettleDelivery(ctx, one, webhook.Outcome{State: webhook.Delivered, Status: 204, At: now}))
 	must(t, s.SettleDelivery(ctx, one, webhook.Outcome{State: webhook.Pending, Status: 500, Problem: "late", At: now, Due: now.Add(time.Second), Disable: "late"}))
-	list, err := s.Deliveries(ctx, one.Hook.Tenant, "h", 100)
+	list, err := s.Deliveries(ctx, one.Hook.Tenant, "h", webhook.Query{Limit: 100})
 	must(t, err)
 	i := slices.IndexFunc(list, func(d webhook.Delivery) bool { return d.ID() == one.ID() })
 	hooks, err := s.Webhooks(ctx, one.Hook.Tenant)
@@ -267,7 +275,7 @@ func failures(t *testing.T, s Archive) {
 	d, _ := deliverer(t, s, func() time.Time { return l.now })
 	expect := func(what string, attempts int, state string, disabled bool) webhook.Delivery {
 		t.Helper()
-		list, err := s.Deliveries(ctx, "acme", "h", 1)
+		list, err := s.Deliveries(ctx, "acme", "h", webhook.Query{Limit: 1})
 		must(t, err)
 		hooks, err := s.Webhooks(ctx, "acme")
 		must(t, err)
@@ -298,7 +306,7 @@ func failures(t *testing.T, s Archive) {
 			t.Fatalf("%d: %+v", status, got)
 		}
 		first = got[0].ID
-		list, err := s.Deliveries(ctx, "acme", "h", 1)
+		list, err := s.Deliveries(ctx, "acme", "h", webhook.Query{Limit: 1})
 		must(t, err)
 		if list[0].Status != status || list[0].Problem == "" || !list[0].Due.After(l.now) {
 			t.Errorf("after %d: %+v", status, list[0])
