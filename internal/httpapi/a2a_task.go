@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/a2aproject/a2a-go/a2a"
 
@@ -20,7 +22,14 @@ type a2aTask struct {
 	artifacts []*a2a.Artifact
 	talking   bool
 	text      strings.Builder // of the last artifact, while the agent talks
-	begun     bool
+	// history are the messages of the user.
+	history []*a2a.Message
+	begun   bool
+	// state is what the stream has said last; moved is the task's own, since then.
+	state, moved a2a.TaskState
+	since        time.Time
+	// historyLength bounds the history of the task with which a stream begins.
+	historyLength *int
 }
 
 func newA2ATask(p *part, session string) *a2aTask {
@@ -38,7 +47,12 @@ func (t *a2aTask) TaskInfo() a2a.TaskInfo {
 func (t *a2aTask) status() a2a.TaskStatus {
 	p := t.sink.part
 	st := a2a.TaskStatus{State: a2a.TaskStateSubmitted}
-	say := func(parts ...a2a.Part) { st.Message = a2a.NewMessageForTask(a2a.MessageRoleAgent, t, parts...) }
+	say := func(parts ...a2a.Part) {
+		info := t.TaskInfo()
+		st.Message = &a2a.Message{
+			ID: fmt.Sprintf("status-%d", p.last), Role: a2a.MessageRoleAgent, TaskID: info.TaskID, ContextID: info.ContextID, Parts: parts,
+		}
+	}
 	switch {
 	case p.ended && !p.finished:
 		st.State = a2a.TaskStateInputRequired
@@ -50,22 +64,31 @@ func (t *a2aTask) status() a2a.TaskStatus {
 			text = append(text, strings.TrimSpace(n.Message+" "+n.URL))
 		}
 		say(a2a.TextPart{Text: strings.Join(text, "\n")}, a2a.DataPart{Data: map[string]any{"needs": needsData(p.needs)}})
-	case p.finished && p.reason == "stop":
-		st.State = a2a.TaskStateCompleted
-	case p.finished && (p.reason == "canceled" || p.reason == "rolled_back"):
-		st.State = a2a.TaskStateCanceled
-	case p.finished && p.reason == "rejected":
-		st.State = a2a.TaskStateRejected
 	case p.finished:
-		st.State = a2a.TaskStateFailed
-		say(a2a.TextPart{Text: holdfast.PublicMessage(p.err())})
+		if st.State = overState(p.reason); st.State == a2a.TaskStateFailed {
+			say(a2a.TextPart{Text: holdfast.PublicMessage(p.err())})
+		}
 	case p.begun:
 		st.State = a2a.TaskStateWorking
 	}
-	if p.ended && !p.closed.IsZero() {
-		st.Timestamp = &p.closed
+	if !t.since.IsZero() {
+		since := t.since
+		st.Timestamp = &since
 	}
 	return st
+}
+
+// overState is the state of a task whose run finished for reason.
+func overState(reason string) a2a.TaskState {
+	switch reason {
+	case "stop":
+		return a2a.TaskStateCompleted
+	case "canceled", "rolled_back":
+		return a2a.TaskStateCanceled
+	case "rejected":
+		return a2a.TaskStateRejected
+	}
+	return a2a.TaskStateFailed
 }
 
 // needsData is what a program needs to ask its user.
@@ -87,22 +110,34 @@ func needsData(needs []wanted) []any {
 	return list
 }
 
-// task is the task as it is now.
-func (t *a2aTask) task() *a2a.Task {
+// task is the task as it is now, with at most length messages of its history, nil
+// for all.
+func (t *a2aTask) task(length *int) *a2a.Task {
 	info := t.TaskInfo()
 	t.fill()
-	return &a2a.Task{ID: info.TaskID, ContextID: info.ContextID, Status: t.status(), Artifacts: slices.Clone(t.artifacts)}
+	history := t.history
+	if length != nil {
+		history = history[max(0, len(history)-max(0, *length)):]
+	}
+	return &a2a.Task{ID: info.TaskID, ContextID: info.ContextID, Status: t.status(), Artifacts: slices.Clone(t.artifacts), History: slices.Clone(history)}
 }
+
+// joined says that somebody who has the task as it is now hears what comes.
+func (t *a2aTask) joined() { t.begun, t.state = true, t.status().State }
 
 // tell folds an event of the part.
 func (t *a2aTask) tell(ev told, it *item) error {
+	now := t.status().State
+	moved := now != t.moved
+	if moved {
+		t.moved, t.since = now, ev.time
+	}
+	if m, ok := ev.event.(*holdfast.UserMessageEvent); ok {
+		t.history = append(t.history, t.asked(m, it))
+	}
 	if !t.begun {
-		t.begun = true
-		if err := t.give(t.task()); err != nil {
-			return err
-		}
-	} else if it.typ == holdfast.TypeRunStarted {
-		if err := t.give(&a2a.TaskStatusUpdateEvent{TaskID: t.TaskInfo().TaskID, ContextID: t.session, Status: t.status()}); err != nil {
+		t.begun, t.state = true, now
+		if err := t.give(t.task(t.historyLength)); err != nil {
 			return err
 		}
 	}
@@ -111,10 +146,30 @@ func (t *a2aTask) tell(ev told, it *item) error {
 			return err
 		}
 	}
-	if !t.sink.part.ended {
+	p := t.sink.part
+	if over := p.ended && (p.finished || !p.reopens); now == t.state && !over {
 		return nil
 	}
-	return t.give(&a2a.TaskStatusUpdateEvent{TaskID: t.TaskInfo().TaskID, ContextID: t.session, Status: t.status(), Final: true})
+	t.state = now
+	return t.give(&a2a.TaskStatusUpdateEvent{TaskID: t.TaskInfo().TaskID, ContextID: t.session, Status: t.status(), Final: p.ended && (p.finished || !p.reopens)})
+}
+
+// asked is a message of the user in the history.
+func (t *a2aTask) asked(ev *holdfast.UserMessageEvent, it *item) *a2a.Message {
+	info := t.TaskInfo()
+	m := &a2a.Message{ID: fmt.Sprintf("message-%d", it.seq), Role: a2a.MessageRoleUser, TaskID: info.TaskID, ContextID: info.ContextID, Parts: a2a.ContentParts{}}
+	if text := cmp.Or(ev.Typed, ev.Message); text != "" {
+		m.Parts = append(m.Parts, a2a.TextPart{Text: text})
+	}
+	for _, p := range ev.Parts {
+		switch {
+		case p.Type == "text":
+			m.Parts = append(m.Parts, a2a.TextPart{Text: p.Text})
+		case p.ImageURL != nil:
+			m.Parts = append(m.Parts, a2a.FilePart{File: a2a.FileURI{FileMeta: a2a.FileMeta{MimeType: "image/*"}, URI: p.ImageURL.URL}})
+		}
+	}
+	return m
 }
 
 // fill puts what is being said into its artifact.

@@ -210,6 +210,11 @@ func (a *API) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		a.writeOpenAIError(w, r, err)
 		return
 	}
+	if a2aRESTPath.MatchString(r.URL.Path) {
+		a.logError(r.Context(), "request failed", err)
+		writeA2AStatus(w, err)
+		return
+	}
 	a.writeProblem(w, r, err)
 }
 

@@ -43,6 +43,8 @@ var rightBody = map[string]string{
 	"POST /v1/chat/completions":                          `{"model":"acmes","messages":[{"role":"user","content":"hello"}]}`,
 	"POST /v1/agents/{name}/mcp":                         `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`,
 	"POST /v1/agents/{name}/a2a":                         `{"jsonrpc":"2.0","id":1,"method":"message/send","params":{"message":{"kind":"message","messageId":"m","role":"user","parts":[{"kind":"text","text":"hello"}]}}}`,
+	"POST /v1/agents/{name}/a2a/message:send":            `{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"text":"hello"}]}}`,
+	"POST /v1/agents/{name}/a2a/message:stream":          `{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"text":"hello"}]}}`,
 	"POST /v1/agui/{name}":                               `{"threadId":"t","runId":"r","messages":[{"id":"m","role":"user","content":"hello"}]}`,
 	"PUT /agents/config":                                 `{"filename":"acmes","agent_config":{"metadata":{"author":"me"}}}`,
 	"POST /agents":                                       `{"prompt":"plan trips"}`,
@@ -65,6 +67,7 @@ var readsNothing = []string{
 	"POST /v1/sessions/{id}/cancel", "POST /v1/sessions/{id}/compact", "POST /v1/sessions/{id}/runs/{run}/cancel",
 	"POST /v1/schedules/{schedule}/pause", "POST /v1/schedules/{schedule}/resume", "POST /v1/webhooks/{webhook}/enable",
 	"POST /v1/responses/{id}/cancel", "POST /agents/export",
+	"POST /v1/agents/{name}/a2a/tasks/{task}", "POST /v1/agents/{name}/a2a/tasks/{task}/pushNotificationConfigs",
 }
 
 // anyType says of routes that read a body why they take one of any Content-Type.
@@ -81,7 +84,10 @@ var anyType = map[string]string{
 var lenient = map[string]string{
 	"POST /v1/agents/{name}/mcp": "the body is the protocol's, which lets messages grow",
 	"POST /v1/agents/{name}/a2a": "the body is the protocol's, which lets messages grow",
-	"/api":                       "the original read bodies so, and clients of several versions send members that ours does not know",
+
+	"POST /v1/agents/{name}/a2a/message:send":   "the body is the protocol's, which lets messages grow",
+	"POST /v1/agents/{name}/a2a/message:stream": "the body is the protocol's, which lets messages grow",
+	"/api": "the original read bodies so, and clients of several versions send members that ours does not know",
 }
 
 // mountOf cuts the mount of the original contract from a route.
@@ -117,6 +123,9 @@ func (r routeUnderTest) query() string {
 // insides are words of the inside that no answer may have.
 var insides = regexp.MustCompile(`(?i)sqlite|postgres|pgx|jetstream|nats:|goroutine|\.go:\d|strconv|go value|go struct|runtime error|huma|context deadline|context canceled|down for the test|database is|spool|/tmp/`)
 
+// a2aREST are the paths of A2A over HTTP+JSON.
+var a2aREST = regexp.MustCompile(`^/v1/agents/.*/a2a/(message:|tasks|extendedAgentCard)`)
+
 // wantRefused checks the form of a refusal: that of its mount or dialect, with a
 // stable code and a text that says something, and nothing of the inside.
 func wantRefused(t *testing.T, what, path string, resp *http.Response, body string, code string, statuses ...int) {
@@ -149,6 +158,22 @@ func wantRefused(t *testing.T, what, path string, resp *http.Response, body stri
 			t.Errorf("%s: %s %s; want an error of OpenAI's form", what, media, body)
 		}
 		said, p.Code = e.Message, e.Code
+	case a2aREST.MatchString(path):
+		var e struct {
+			Code            int
+			Status, Message string
+			Details         []struct {
+				Type     string `json:"@type"`
+				Reason   string
+				Domain   string
+				Metadata struct{ Code string }
+			}
+		}
+		if err := json.Unmarshal(p.Error, &e); err != nil || e.Code != resp.StatusCode || e.Status == "" || len(e.Details) != 1 || e.Details[0].Reason == "" || e.Details[0].Domain != "a2a-protocol.org" || media != "application/json" {
+			t.Errorf("%s: %s %s; want google.rpc.Status (%v)", what, media, body, err)
+			return
+		}
+		said, p.Code = e.Message, e.Details[0].Metadata.Code
 	default:
 		if p.Title == "" || p.Status != resp.StatusCode || media != "application/problem+json" {
 			t.Errorf("%s: %s %s; want a problem", what, media, body)
@@ -170,6 +195,9 @@ func (w *world) do(method, path, body string, header ...string) (*http.Response,
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
+	if a2aREST.MatchString(path) {
+		header = append([]string{"A2A-Version", "1.0"}, header...)
+	}
 	resp := w.open(ctx, method, path, body, append([]string{"X-API-Key", acmeKey}, header...)...)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)

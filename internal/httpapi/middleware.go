@@ -13,6 +13,7 @@ import (
 	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/internal/a2awire"
 	"github.com/holdfast-run/holdfast/internal/tenant"
 )
 
@@ -211,6 +212,10 @@ func (a *API) fallback(mux *router) http.HandlerFunc {
 		msg := fmt.Sprintf("%s does not take %s, only %s", r.URL.Path, r.Method, strings.Join(allowed, ", "))
 		if openAIPath(r.URL.Path) {
 			writeJSON(w, http.StatusMethodNotAllowed, "application/json", openAIError{openAIFailure{Message: msg, Type: "invalid_request_error", Code: holdfast.CodeInvalid}})
+			return
+		}
+		if a2aRESTPath.MatchString(r.URL.Path) {
+			writeJSON(w, http.StatusMethodNotAllowed, "application/json", a2aStatusOf(http.StatusMethodNotAllowed, msg, a2awire.Kind{Status: "UNIMPLEMENTED", Reason: "METHOD_NOT_ALLOWED"}, holdfast.CodeInvalid))
 			return
 		}
 		if !legacyPath(r.URL.Path) {

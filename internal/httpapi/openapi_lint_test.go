@@ -105,7 +105,7 @@ func TestOpenAPILint(t *testing.T) {
 					t.Errorf("%s: status %s is not described", at, st)
 				}
 				refusal := "application/problem+json"
-				if op.Tags[0] == "openai" {
+				if op.Tags[0] == "openai" || a2aREST.MatchString(path) {
 					refusal = "application/json" // errors have the dialect's form
 				}
 				if st[0] >= '4' && r.Content[refusal] == nil {

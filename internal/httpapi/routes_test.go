@@ -14,12 +14,17 @@ import (
 	"github.com/holdfast-run/holdfast/internal/httpapi"
 )
 
+const notA2A = "only refuses, with the protocol's own error, what the card does not offer"
+
 // undescribed says of routes of our own why the description does not have them.
 var undescribed = map[string]string{
 	"GET /healthz": "for the supervisor of the process", "GET /readyz": "for the supervisor of the process",
 	"GET /ping": "of the original contract", "GET /v2/ping": "of the original contract",
 	"GET /openapi.json": "the description itself", "GET /openapi.yaml": "the description itself", "GET /docs": "the description itself",
-	"GET /v1/openapi.json": "the description itself", "GET /v1/openapi.yaml": "the description itself", "GET /v1/docs": "the description itself",
+	"POST /v1/agents/{name}/a2a/tasks/{task}/pushNotificationConfigs": notA2A, "GET /v1/agents/{name}/a2a/tasks/{task}/pushNotificationConfigs": notA2A,
+	"GET /v1/agents/{name}/a2a/tasks/{task}/pushNotificationConfigs/{config}": notA2A, "DELETE /v1/agents/{name}/a2a/tasks/{task}/pushNotificationConfigs/{config}": notA2A,
+	"GET /v1/agents/{name}/a2a/extendedAgentCard": notA2A,
+	"GET /v1/openapi.json":                        "the description itself", "GET /v1/openapi.yaml": "the description itself", "GET /v1/docs": "the description itself",
 }
 
 // What is mounted, what is described and what the tables of these tests have are
@@ -86,7 +91,24 @@ func TestAgentRoutes(t *testing.T) {
 		list = `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`
 		say  = `{"jsonrpc":"2.0","id":1,"method":"message/send","params":{"message":{"kind":"message","messageId":"m","role":"user","parts":[{"kind":"text","text":"hello"}]}}}`
 		card = "/a2a/.well-known/agent-card.json"
+		say1 = `{"message":{"messageId":"n","role":"ROLE_USER","parts":[{"text":"hello"}]}}`
+		rpc1 = `{"jsonrpc":"2.0","id":1,"method":"SendMessage","params":` + say1 + `}`
+		rest = "/a2a"
+		push = "/pushNotificationConfigs"
+		send = "POST#A2A-Version=1.0"
+		read = "GET#A2A-Version=1.0"
 	)
+	// begin begins a task of an agent that everybody has and does not wait for it.
+	begin := func(text string) string {
+		var answer struct{ Task struct{ ID string } }
+		st, body := w.call("POST", v1+"/team/a2a/message:send", `{"message":{"messageId":"`+text+`","role":"ROLE_USER","parts":[{"text":"`+text+`"}]},"configuration":{"returnImmediately":true}}`,
+			"Content-Type", "application/json", "A2A-Version", "1.0")
+		if err := json.Unmarshal([]byte(body), &answer); err != nil || st != 200 || answer.Task.ID == "" {
+			t.Fatalf("%d %s, %v", st, body, err)
+		}
+		return v1 + "/team/a2a/tasks/" + answer.Task.ID
+	}
+	task := begin("gate")
 	done := w.rows(
 		row{"PUT", mine, file, 201, `"version":1`},
 		row{"PUT", mine, file, 200, `"version":1`},
@@ -147,8 +169,46 @@ func TestAgentRoutes(t *testing.T) {
 		row{"POST", v1 + "/nobody/a2a", say, 404, "not_found"},
 		row{"POST", mine + "/a2a", bigBody, 413, "too_large"},
 		row{"GET", mine + card, "", 200, `"protocolVersion":"0.3.0"`},
+		row{"GET", mine + card, "", 200, `"protocolBinding":"HTTP+JSON","protocolVersion":"1.0"`},
 		row{"GET", v1 + "/broken" + card, "", 400, "invalid"},
 		row{"GET", v1 + "/nobody" + card, "", 404, "not_found"},
+
+		row{"POST", mine + "/a2a", rpc1, 200, `"error":{"code":-32601`},
+		row{"POST#A2A-Version=1.0", mine + "/a2a", rpc1, 200, `"state":"TASK_STATE_COMPLETED"`},
+		row{"POST", mine + "/a2a?A2A-Version=1.0.3", rpc1, 200, `"state":"TASK_STATE_COMPLETED"`},
+		row{"POST#A2A-Version=2.0", mine + "/a2a", rpc1, 200, `"reason":"VERSION_NOT_SUPPORTED"`},
+		row{"POST#A2A-Version=1.0", mine + "/a2a", say, 200, `"error":{"code":-32601`},
+		row{send, mine + rest + "/message:send", say1, 200, `"state":"TASK_STATE_COMPLETED"`},
+		row{"POST", mine + rest + "/message:send", say1, 400, `"reason":"VERSION_NOT_SUPPORTED"`},
+		row{send, mine + rest + "/message:send", `{"message":5}`, 400, "invalid"},
+		row{send, v1 + "/nobody" + rest + "/message:send", say1, 404, "not_found"},
+		row{send, mine + rest + "/message:send", bigBody, 413, "too_large"},
+		row{send, mine + rest + "/message:stream", say1, 200, `"state":"TASK_STATE_COMPLETED"`},
+		row{send, mine + rest + "/message:stream", `{}`, 400, "invalid"},
+		row{send, v1 + "/nobody" + rest + "/message:stream", say1, 404, "not_found"},
+		row{send, mine + rest + "/message:stream", bigBody, 413, "too_large"},
+		row{read, mine + rest + "/tasks", "", 200, `"nextPageToken":""`},
+		row{read, mine + rest + "/tasks?pageSize=101", "", 400, "invalid"},
+		row{read, v1 + "/nobody" + rest + "/tasks", "", 404, "not_found"},
+		row{read, mine + rest + "/tasks/nobody?historyLength=x", "", 400, "invalid"},
+		row{read, task + "?historyLength=0", "", 200, `"state":"TASK_STATE_`},
+		row{send, task + ":cancel", "", 200, `"status":{"state":"TASK_STATE_`}, // as what it ends is the owner's, here a double
+		row{send, task + ":cancel", "", 400, `"reason":"TASK_NOT_CANCELABLE"`},
+		row{send, task + ":subscribe", "", 400, `"reason":"UNSUPPORTED_OPERATION"`},
+		row{read, mine + rest + "/tasks/nobody", "", 404, `"reason":"TASK_NOT_FOUND"`},
+		row{send, mine + rest + "/tasks/nobody", "", 400, "invalid"},
+		row{send, mine + rest + "/tasks/nobody:cancel", "", 404, `"reason":"TASK_NOT_FOUND"`},
+		row{send, mine + rest + "/tasks/nobody:subscribe", "", 404, `"reason":"TASK_NOT_FOUND"`},
+		row{send, mine + rest + "/tasks/x" + push, "", 400, `"reason":"PUSH_NOTIFICATION_NOT_SUPPORTED"`},
+		row{send, v1 + "/nobody" + rest + "/tasks/x" + push, "", 404, "not_found"},
+		row{read, mine + rest + "/tasks/x" + push, "", 400, `"reason":"PUSH_NOTIFICATION_NOT_SUPPORTED"`},
+		row{read, v1 + "/nobody" + rest + "/tasks/x" + push, "", 404, "not_found"},
+		row{read, mine + rest + "/tasks/x" + push + "/y", "", 400, `"reason":"PUSH_NOTIFICATION_NOT_SUPPORTED"`},
+		row{read, v1 + "/nobody" + rest + "/tasks/x" + push + "/y", "", 404, "not_found"},
+		row{"DELETE#A2A-Version=1.0", mine + rest + "/tasks/x" + push + "/y", "", 400, `"reason":"PUSH_NOTIFICATION_NOT_SUPPORTED"`},
+		row{"DELETE#A2A-Version=1.0", v1 + "/nobody" + rest + "/tasks/x" + push + "/y", "", 404, "not_found"},
+		row{read, mine + rest + "/extendedAgentCard", "", 400, `"reason":"UNSUPPORTED_OPERATION"`},
+		row{read, v1 + "/nobody" + rest + "/extendedAgentCard", "", 404, "not_found"},
 
 		row{"DELETE", v1 + "/a%2Fb", "", 400, "invalid"},
 		row{"DELETE", v1 + "/team", "", 403, "forbidden"},

@@ -78,6 +78,8 @@ type RunView struct {
 	// FirstSeq and LastSeq are its first event and its newest one.
 	FirstSeq uint64
 	LastSeq  uint64
+	// Changed is the time of the newest one.
+	Changed time.Time
 
 	rollback bool
 }
@@ -146,7 +148,7 @@ func (v *View) Apply(e *events.Envelope) error {
 	}
 	if e.Run != "" {
 		if r := v.run(e.Run); r != nil {
-			r.LastSeq = e.Seq
+			r.LastSeq, r.Changed = e.Seq, e.Time
 		}
 	}
 	ev, err := e.Event()
@@ -206,13 +208,14 @@ func (v *View) applyRun(e *events.Envelope, ev holdfast.Event) {
 		}
 	case *holdfast.RunQueuedEvent:
 		if v.run(ev.Run) == nil {
-			v.Runs = append(v.Runs, RunView{Run: ev.Run, Agent: ev.Agent, AgentInFile: ev.AgentInFile, Status: runQueued, FirstSeq: e.Seq, LastSeq: e.Seq})
+			v.Runs = append(v.Runs, RunView{Run: ev.Run, Agent: ev.Agent, AgentInFile: ev.AgentInFile, Status: runQueued, FirstSeq: e.Seq, LastSeq: e.Seq, Changed: e.Time})
 		}
 	case *holdfast.RunStartedEvent:
 		if v.run(ev.Run) == nil {
 			v.Runs = append(v.Runs, RunView{Run: ev.Run, FirstSeq: e.Seq})
 		}
 		r := v.run(ev.Run)
+		r.Changed = e.Time
 		r.Agent, r.AgentInFile, r.Status, r.LastSeq = ev.Agent, ev.AgentInFile, runRunning, e.Seq
 	case *holdfast.RunCanceledEvent:
 		if r := v.run(ev.Run); r != nil {
@@ -236,7 +239,7 @@ func (v *View) finishRun(e *events.Envelope, ev *holdfast.RunFinishedEvent) {
 	if r == nil {
 		return
 	}
-	r.Status, r.Reason, r.LastSeq = runFinished, ev.Reason, e.Seq
+	r.Status, r.Reason, r.LastSeq, r.Changed = runFinished, ev.Reason, e.Seq, e.Time
 	if r.rollback || ev.Reason == "rolled_back" {
 		v.Messages = slices.DeleteFunc(v.Messages, func(m ViewMessage) bool { return m.Run == ev.Run })
 	}
