@@ -26,6 +26,29 @@ func newAnswerFold(p *part, session string) *answerFold {
 	return f
 }
 
+// progressText is how many characters of a message progress tells.
+const progressText = 200
+
+// progress has say told what goes on, in words for people: what the agent has said
+// on its way, and the tools that it is about to call.
+func (f *answerFold) progress(say func(message string) error) {
+	var message strings.Builder
+	f.heard = func(delta string, void bool) error {
+		if message.WriteString(delta); delta != "" {
+			return nil
+		}
+		text := message.String()
+		if message.Reset(); void || text == "" {
+			return nil
+		}
+		if short := []rune(text); len(short) > progressText {
+			text = string(short[:progressText]) + "…"
+		}
+		return say(text)
+	}
+	f.did = func(c holdfast.ToolCall) error { return say("calls the tool " + c.Function.Name) }
+}
+
 // text returns the last message, or what there is of it.
 func (f *answerFold) text() string {
 	if f.now.Len() > 0 {

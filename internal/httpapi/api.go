@@ -137,6 +137,7 @@ type API struct {
 	hub     *hub
 	recent  *recent
 	views   *viewCache
+	mcpLive mcpCalls
 	imports gate
 	handler http.Handler
 	// patterns are the routes that are mounted, as METHOD /path.

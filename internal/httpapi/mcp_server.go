@@ -25,9 +25,10 @@ import (
 // An agent as an MCP server (streamable HTTP) that has one tool: to ask the
 // agent. The server keeps nothing between requests, so that each may come to
 // another process. What a run needs of a human is asked of the client with
-// multi round-trip requests (SEP-2322, protocol version 2026-07-28); a client
-// of an earlier version, or one that cannot ask its user, gets a result that
-// says what is needed and where it is answered.
+// multi round-trip requests (SEP-2322, protocol version 2026-07-28) or, in the
+// sessions of earlier versions, with requests on the stream of the call
+// (mcp_stream.go); a client that cannot ask its user gets a result that says
+// what is needed and where it is answered.
 
 // mcpResult is the structured content of the tool's result.
 type mcpResult struct {
@@ -41,8 +42,10 @@ type mcpResult struct {
 // mcpRoutes mounts the MCP server of every agent.
 func (a *API) mcpRoutes(mux *router, api huma.API) {
 	mux.HandleFunc("POST /v1/agents/{name}/mcp", a.serveMCP)
+	mux.HandleFunc("GET /v1/agents/{name}/mcp", a.resumeMCP)
 	a.describeRPC(api, "mcp", "/v1/agents/{name}/mcp", "An agent as an MCP server",
-		"One message of MCP's streamable HTTP transport. The server has one tool, which asks the agent, and keeps nothing between requests. What a run needs of a human is asked of the client with multi round-trip requests (protocol version 2026-07-28); other clients get a result that says what is needed and where it is answered.")
+		"One message of MCP's streamable HTTP transport. The server has one tool, which asks the agent, and keeps nothing between requests. What a run needs of a human is asked of the client with multi round-trip requests (protocol version 2026-07-28) or elicitations on the stream of the call (earlier versions); a client that cannot ask its user gets a result that says what is needed and where it is answered.")
+	a.describeMCPResume(api)
 }
 
 // describeRPC describes a route that takes the JSON-RPC messages of a protocol.
@@ -79,22 +82,35 @@ func (a *API) serveMCP(w http.ResponseWriter, r *http.Request) {
 		a.writeProblem(w, r, err)
 		return
 	}
+	if a.serveMCPSession(w, r, f, body) {
+		return
+	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	// The middleware knows who calls from a browser: Host says nothing more.
+	server.NewStreamableHTTPServer(a.mcpServer(f, rc), server.WithStateLess(true), server.WithDisableLocalhostProtection(true), server.WithStreamableHTTPLogger(a.logger)).
+		ServeHTTP(flusher{w, rc, a.cfg.WriteTimeout}, r)
+}
+
+// mcpServer is the server for one message to an agent.
+func (a *API) mcpServer(f agent.File, rc *http.ResponseController) *server.MCPServer {
 	s := server.NewMCPServer("holdfast/"+plainName(f.Name), a.cfg.Version, server.WithToolCapabilities(false), server.WithLogger(a.logger))
 	s.AddTool(a.mcpTool(f), func(ctx context.Context, req mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		if err := rc.SetReadDeadline(time.Time{}); err != nil {
 			return nil, fmt.Errorf("lift the time limits of an answer: %w", err)
 		}
-		res, err := a.mcpCall(ctx, s, f, req)
+		var res *mcp.CallToolResult
+		var err error
+		if stream := mcpStreamOf(ctx); stream != nil {
+			res, err = stream.call(ctx, f, req)
+		} else {
+			res, err = a.mcpCall(ctx, s, f, req)
+		}
 		if err != nil {
-			a.logError(ctx, "a call over MCP failed", err)
-			return mcp.NewToolResultError(string(holdfast.CodeOf(err)) + ": " + holdfast.PublicMessage(err)), nil
+			return a.mcpFailure(ctx, err), nil
 		}
 		return res, nil
 	})
-	// The middleware knows who calls from a browser: Host says nothing more.
-	server.NewStreamableHTTPServer(s, server.WithStateLess(true), server.WithDisableLocalhostProtection(true), server.WithStreamableHTTPLogger(a.logger)).
-		ServeHTTP(flusher{w, rc, a.cfg.WriteTimeout}, r)
+	return s
 }
 
 // flusher is an answer that is sent piece by piece, each with a deadline of its
@@ -151,41 +167,51 @@ func (a *API) mcpCall(ctx context.Context, s *server.MCPServer, f agent.File, re
 		}
 		ref.Session = out.sink.session
 	} else {
-		message, err := req.RequireString("message")
-		if err != nil || message == "" {
-			return nil, holdfast.Errorf(holdfast.CodeInvalid, "message: want a text")
-		}
 		key, err := mcpKey(req)
 		if err != nil {
 			return nil, err
 		}
-		if ref.Session == "" {
-			v, _, err := a.createOnce(ctx, "", key, &holdfast.SessionCreatedEvent{Agent: f.Name})
-			if err != nil {
-				return nil, err
-			}
-			ref = v.Info.Session
-		}
-		b, err := a.begin(ctx, runRequest{ref: ref, agent: f.Name, key: key, mode: events.ModeReject, messages: []holdfast.Message{{Role: holdfast.RoleUser, Content: message}}})
+		b, err := a.mcpBegin(ctx, f, req, key)
 		if err != nil {
 			return nil, err
 		}
-		out, after = newAnswerFold(b.part(), ref.Session), b.after
+		ref, out, after = b.ref, newAnswerFold(b.part(), b.ref.Session), b.after
+		if info := server.RequestProtocolInfoFromContext(ctx); info != nil && info.Modern && key == "" {
+			// To hang up is how a client of this version cancels; its streams cannot be
+			// resumed, and without a key nothing can come back to this run.
+			defer func() {
+				if ctx.Err() != nil && a.hub.ctx.Err() == nil {
+					a.mcpHungUp(ctx, ref, out.sink.part)
+				}
+			}()
+		}
 	}
 	if req.Params.Meta != nil && req.Params.Meta.ProgressToken != nil {
 		done := 0.0
-		out.did = func(c holdfast.ToolCall) error {
+		out.progress(func(message string) error {
 			done++
 			// Nobody waits for progress: one that is not taken is lost.
 			_ = s.SendNotificationToClient(ctx, "notifications/progress", map[string]any{
-				"progressToken": req.Params.Meta.ProgressToken, "progress": done, "message": "calls the tool " + c.Function.Name,
+				"progressToken": req.Params.Meta.ProgressToken, "progress": done, "message": message,
 			})
 			return nil
-		}
+		})
 	}
 	if err := a.follow(ctx, ref, after, out.sink); err != nil {
 		return nil, err
 	}
+	if p := out.sink.part; !p.finished && a.mcpCanAsk(ctx, p.needs) {
+		ask := server.NewInputRequestBuilder(strings.Join([]string{ref.Session, p.run, strconv.FormatUint(p.last, 10)}, ":"))
+		for _, n := range p.needs {
+			ask.Elicit(n.Kind+":"+n.ID, a.mcpQuestion(n))
+		}
+		return ask.ToolResult(), nil
+	}
+	return a.mcpAnswered(ref, out)
+}
+
+// mcpAnswered is the result of a call whose part has ended.
+func (a *API) mcpAnswered(ref holdfast.SessionRef, out *answerFold) (*mcp.CallToolResult, error) {
 	p := out.sink.part
 	res := mcpResult{Session: ref.Session, Run: p.run, Status: "completed"}
 	if p.finished {
@@ -193,13 +219,6 @@ func (a *API) mcpCall(ctx context.Context, s *server.MCPServer, f agent.File, re
 			return nil, err
 		}
 		return mcp.NewToolResultStructured(res, out.text()), nil
-	}
-	if a.mcpCanAsk(ctx, p.needs) {
-		ask := server.NewInputRequestBuilder(strings.Join([]string{ref.Session, p.run, strconv.FormatUint(p.last, 10)}, ":"))
-		for _, n := range p.needs {
-			ask.Elicit(n.Kind+":"+n.ID, a.mcpQuestion(n))
-		}
-		return ask.ToolResult(), nil
 	}
 	res.Status, res.Needs = "waiting", p.needs
 	var text strings.Builder
@@ -215,9 +234,39 @@ func (a *API) mcpCall(ctx context.Context, s *server.MCPServer, f agent.File, re
 	return mcp.NewToolResultStructured(res, text.String()), nil
 }
 
+// mcpBegin says the message of a call to the agent, in the session that the call
+// names or in a new one; with a key, once.
+func (a *API) mcpBegin(ctx context.Context, f agent.File, req mcp.CallToolRequest, key string) (begun, error) {
+	message, err := req.RequireString("message")
+	if err != nil || message == "" {
+		return begun{}, holdfast.Errorf(holdfast.CodeInvalid, "message: want a text")
+	}
+	ref := holdfast.SessionRef{Tenant: tenantOf(ctx), Session: req.GetString("session", "")}
+	if ref.Session == "" {
+		v, _, err := a.createOnce(ctx, "", key, &holdfast.SessionCreatedEvent{Agent: f.Name})
+		if err != nil {
+			return begun{}, err
+		}
+		ref = v.Info.Session
+	}
+	return a.begin(ctx, runRequest{ref: ref, agent: f.Name, key: key, mode: events.ModeReject, messages: []holdfast.Message{{Role: holdfast.RoleUser, Content: message}}})
+}
+
+// mcpHungUp cancels the run of a client that has hung up.
+func (a *API) mcpHungUp(ctx context.Context, ref holdfast.SessionRef, p *part) {
+	if p.run == "" || p.ended {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.AnswerWait)
+	defer cancel()
+	if _, err := a.settle(ctx, ref, events.KindCancel, "", events.CancelBody{Run: p.run}); err != nil {
+		a.logError(ctx, "the run of an MCP client that hung up was not canceled", err)
+	}
+}
+
 // mcpKeyName is the member of _meta with which a client makes a call safe to
-// repeat: an Idempotency-Key. Ids of JSON-RPC are no such key, since every
-// connection counts its own.
+// repeat: an Idempotency-Key. Ids of JSON-RPC are such a key only within a
+// session, since every other connection counts its own.
 const mcpKeyName = "run.holdfast/idempotency-key"
 
 // mcpKey returns the key of a call, "" if it has none.
