@@ -29,16 +29,14 @@ func newAnswerFold(p *part, session string) *answerFold {
 // progressText is how many characters of a message progress tells.
 const progressText = 200
 
-// progress has say told what goes on, in words for people: what the agent has said
-// on its way, and the tools that it is about to call.
+// progress has say told what goes on, in words for people: what the agent says on
+// its way to the answer, and the tools that it is about to call.
 func (f *answerFold) progress(say func(message string) error) {
-	var message strings.Builder
-	f.heard = func(delta string, void bool) error {
-		if message.WriteString(delta); delta != "" {
-			return nil
-		}
-		text := message.String()
-		if message.Reset(); void || text == "" {
+	var now strings.Builder
+	said := "" // whether it was the answer shows when something follows
+	tell := func() error {
+		text := said
+		if said = ""; text == "" {
 			return nil
 		}
 		if short := []rune(text); len(short) > progressText {
@@ -46,7 +44,23 @@ func (f *answerFold) progress(say func(message string) error) {
 		}
 		return say(text)
 	}
-	f.did = func(c holdfast.ToolCall) error { return say("calls the tool " + c.Function.Name) }
+	f.heard = func(delta string, void bool) error {
+		if delta != "" {
+			now.WriteString(delta)
+			return tell()
+		}
+		if !void {
+			said = now.String()
+		}
+		now.Reset()
+		return nil
+	}
+	f.did = func(c holdfast.ToolCall) error {
+		if err := tell(); err != nil {
+			return err
+		}
+		return say("calls the tool " + c.Function.Name)
+	}
 }
 
 // text returns the last message, or what there is of it.

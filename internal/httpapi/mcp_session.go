@@ -7,9 +7,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/mark3labs/mcp-go/mcp"
@@ -221,9 +223,19 @@ func (a *API) mcpCanceled(ctx context.Context, session mcpSession, requestID jso
 
 // mcpCalls are the calls with a stream in this process.
 type mcpCalls struct {
-	mu   sync.Mutex // guards live and what is in it
+	mu   sync.Mutex // guards what follows and what is in it
 	live map[*mcpCallNow]struct{}
+	// early are cancellations that have come before their calls, which travel on other
+	// connections, with the time when they came.
+	early map[[2]string]time.Time
 }
+
+// A call comes at most earlyFor after its cancellation; of so many cancellations
+// that name nothing at most maxEarly are remembered.
+const (
+	earlyFor = time.Minute
+	maxEarly = 1000
+)
 
 // mcpCallNow is one of them.
 type mcpCallNow struct {
@@ -249,6 +261,11 @@ func (c *mcpCalls) enter(n *mcpCallNow) (leave func()) {
 		c.live = map[*mcpCallNow]struct{}{}
 	}
 	c.live[n] = struct{}{}
+	early := [2]string{n.ref.Tenant, n.key}
+	if at, there := c.early[early]; there {
+		n.canceled = time.Since(at) < earlyFor
+		delete(c.early, early)
+	}
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -264,6 +281,13 @@ func (c *mcpCalls) began(n *mcpCallNow, ref holdfast.SessionRef, run string) (ca
 	return n.canceled
 }
 
+// unwanted reports whether a call has been canceled.
+func (c *mcpCalls) unwanted(n *mcpCallNow) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return n.canceled
+}
+
 // cancel returns the run of a call.
 func (c *mcpCalls) cancel(tenant, key string) (ref holdfast.SessionRef, run string, found bool) {
 	c.mu.Lock()
@@ -274,7 +298,19 @@ func (c *mcpCalls) cancel(tenant, key string) (ref holdfast.SessionRef, run stri
 			ref, run, found = n.ref, n.run, true
 		}
 	}
-	return ref, run, found
+	if found {
+		return ref, run, true
+	}
+	if len(c.early) >= maxEarly {
+		maps.DeleteFunc(c.early, func(_ [2]string, at time.Time) bool { return time.Since(at) >= earlyFor })
+	}
+	if len(c.early) < maxEarly {
+		if c.early == nil {
+			c.early = map[[2]string]time.Time{}
+		}
+		c.early[[2]string{tenant, key}] = time.Now()
+	}
+	return ref, "", false
 }
 
 // putOff ends the calls that wait for a run.

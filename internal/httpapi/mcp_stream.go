@@ -89,6 +89,9 @@ func (s *mcpStream) call(ctx context.Context, f agent.File, req mcp.CallToolRequ
 	if key == "" {
 		key = s.now.key
 	}
+	if s.a.mcpLive.unwanted(s.now) {
+		return nil, holdfast.Errorf(holdfast.CodeCanceled, "the call was canceled before it came")
+	}
 	b, err := s.a.mcpBegin(ctx, f, req, key)
 	if err != nil {
 		return nil, err
@@ -286,14 +289,14 @@ func (a *API) resumeMCP(w http.ResponseWriter, r *http.Request) {
 	}
 	var at mcpPlace
 	last, version := r.Header.Get(mcp.HeaderLastEventID), r.Header.Get(mcp.HeaderProtocolVersion)
-	if last != "" && !mcp.IsModernProtocol(version) {
-		err = fromOpaque(last, &at)
+	if mcp.IsModernProtocol(version) {
+		last = "" // in which it means nothing
 	}
-	if err != nil || last != "" && at.Run == "" {
+	if last != "" && (fromOpaque(last, &at) != nil || at.Run == "") {
 		a.writeProblem(w, r, holdfast.Errorf(holdfast.CodeInvalid, "Last-Event-ID: not one that this server gave out"))
 		return
 	}
-	if last == "" || mcp.IsModernProtocol(version) || at.End {
+	if last == "" || at.End {
 		// To clients of MCP this status says that there is no stream, and is no failure.
 		w.Header().Set("Allow", http.MethodPost)
 		writeJSON(w, http.StatusMethodNotAllowed, "application/problem+json", &Problem{
@@ -303,7 +306,7 @@ func (a *API) resumeMCP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	session, err := parseMCPSession(at.Client)
-	if id := r.Header.Get(server.HeaderKeySessionID); err == nil && id != at.Client {
+	if id := r.Header.Get(server.HeaderKeySessionID); err == nil && id != "" && id != at.Client {
 		err = holdfast.Errorf(holdfast.CodeNotFound, "Last-Event-ID: the event is of another session than Mcp-Session-Id")
 	}
 	var v *View

@@ -160,6 +160,9 @@ func TestAgentRoutes(t *testing.T) {
 		row{"POST", v1 + "/broken/mcp", list, 400, "invalid"},
 		row{"POST", v1 + "/nobody/mcp", list, 404, "not_found"},
 		row{"POST", mine + "/mcp", bigBody, 413, "too_large"},
+		row{"GET", mine + "/mcp", "", 405, "invalid"},
+		row{"GET#Last-Event-ID=x", mine + "/mcp", "", 400, "invalid"},
+		row{"GET", v1 + "/nobody/mcp", "", 404, "not_found"},
 		row{"POST", mine + "/a2a", say, 200, `"state":"completed"`},
 		row{"POST", mine + "/a2a", `{"jsonrpc":"2.0","id":1,"method":"message/send","params":5}`, 200, `"error":{"code":-32602,"message":"params: not those of message/send`},
 		row{"POST", mine + "/a2a", `{"jsonrpc":"2.0","id":{},"method":"message/send","params":{}}`, 200, `"error":{"code":-32600`},
@@ -216,7 +219,25 @@ func TestAgentRoutes(t *testing.T) {
 		row{"DELETE", mine, "", 200, `"name":"mine"`},
 		row{"DELETE", mine, "", 404, "not_found"},
 	)
+	done = append(done, w.rows(row{"GET#Last-Event-ID=" + w.mcpEvent("made"), v1 + "/made/mcp", "", 200, `"status":"completed"`})...)
 	w.complete(v1, done)
+}
+
+// mcpEvent calls an agent in a session of MCP and returns the id of the first event
+// of the answer.
+func (w *world) mcpEvent(agent string) string {
+	w.t.Helper()
+	at := "/v1/agents/" + agent + "/mcp"
+	header := []string{"Accept", "application/json, text/event-stream", "Content-Type", "application/json"}
+	resp, _ := w.do("POST", at, `{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"1"}}}`, header...)
+	header = append(header, "Mcp-Session-Id", resp.Header.Get("Mcp-Session-Id"), "MCP-Protocol-Version", "2025-11-25")
+	_, body := w.do("POST", at, `{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"`+agent+`","arguments":{"message":"hello"}}}`, header...)
+	_, rest, _ := strings.Cut(body, "id: ")
+	id, _, ok := strings.Cut(rest, "\n")
+	if !ok {
+		w.t.Fatalf("the call has no event with an id: %s", body)
+	}
+	return id
 }
 
 func TestVaultRoutes(t *testing.T) {
