@@ -68,6 +68,11 @@ lint: ## Check form and known mistakes
 	$(STATIC) go run $(STATICCHECK) -tags $(TAGS) ./...
 	cd deploy/check && $(STATIC) go vet ./... && $(STATIC) go run $(STATICCHECK) ./...
 
+# From cold caches it compiles everything for Windows, for minutes: no part of the gate.
+.PHONY: cross
+cross: ## Check that the command line and the client build for Windows and macOS
+	for os in windows darwin; do echo "$$os"; GOOS=$$os $(STATIC) go vet ./cmd/holdfast ./client; done
+
 .PHONY: fmt
 fmt: ## Format all Go files
 	go run $(GOFUMPT) -w .

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/client"
 	"github.com/holdfast-run/holdfast/internal/app"
 )
@@ -152,13 +155,13 @@ func agentCheck() *cobra.Command {
 			r := result{File: f, OK: err == nil}
 			if err != nil {
 				bad++
-				r.Problem = err.Error()
+				r.Problem = atPath(err.Error(), f)
 			}
 			results = append(results, r)
 			switch {
 			case asJSON:
 			case err != nil:
-				fmt.Fprintf(c.OutOrStdout(), "%s: %v\n", f, err)
+				fmt.Fprintln(c.OutOrStdout(), r.Problem)
 			default:
 				fmt.Fprintf(c.OutOrStdout(), "%s: ok\n", f)
 			}
@@ -174,6 +177,31 @@ func agentCheck() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// atPath has each line of a problem begin with the path of the file, as editors and
+// compilers have it: "path:line:column: what".
+func atPath(problem, file string) string {
+	lines := strings.Split(problem, "\n")
+	for i, l := range lines {
+		if rest, ok := strings.CutPrefix(l, filepath.Base(file)+":"); ok {
+			lines[i] = file + ":" + rest
+		} else if i == 0 && !strings.Contains(l, file) {
+			lines[i] = file + ": " + l
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// fromRegistry says who could not reach the registry.
+func fromRegistry(err error) error {
+	if err == nil || holdfast.CodeOf(err) != holdfast.CodeUnavailable {
+		return err
+	}
+	if answer := (*client.Error)(nil); errors.As(err, &answer) {
+		err = errors.New(answer.Message)
+	}
+	return &exitError{exitAway, fmt.Errorf("%w\nit is the server that speaks to the registry: see that the reference is right and that the server reaches it, with its credentials", err)}
 }
 
 func agentSchema() *cobra.Command {
@@ -200,7 +228,7 @@ func agentPush() *cobra.Command {
 		p, err := cl.PushAgent(c.Context(), args[0], args[1])
 		done()
 		if err != nil {
-			return err
+			return fromRegistry(err)
 		}
 		if asJSON {
 			return printJSON(c, p)
@@ -224,7 +252,7 @@ func agentPull() *cobra.Command {
 		p, err := cl.PullAgent(c.Context(), args[0])
 		done()
 		if err != nil {
-			return err
+			return fromRegistry(err)
 		}
 		if asJSON {
 			return printJSON(c, p)

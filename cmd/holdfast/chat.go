@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
@@ -47,15 +49,15 @@ run. /help lists the commands and keys.`,
 	_ = c.MarkFlagDirname("data")
 	c.Flags().BoolVar(&yes, "yes", false, "approve every tool call")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		in, isFile := c.InOrStdin().(*os.File)
-		if !isFile || !terminal(in) || !terminal(c.OutOrStdout()) {
-			return &exitError{exitUsage, errors.New("chat needs a terminal; without one use: holdfast run")}
+		in, err := chatTerminal(c.InOrStdin(), c.OutOrStdout())
+		if err != nil {
+			return &exitError{exitUsage, err}
 		}
 		ch := &chat{
 			out: c.OutOrStdout(), style: styleFor(c.OutOrStdout()), session: id, agentName: agentName, approved: yes,
 			size: func() (int, int) {
-				w, h, err := term.GetSize(int(in.Fd()))
-				if err != nil || w <= 0 || h <= 0 {
+				w, h := terminalSize(c.OutOrStdout()) // on Windows the input has none
+				if w <= 0 || h <= 0 {
 					return 80, 24
 				}
 				return w, h
@@ -89,14 +91,33 @@ run. /help lists the commands and keys.`,
 	return c
 }
 
+// chatTerminal returns the terminal of a chat, or says why there can be none.
+func chatTerminal(in io.Reader, out io.Writer) (*os.File, error) {
+	f, isFile := in.(*os.File)
+	switch {
+	case isFile && isatty.IsCygwinTerminal(f.Fd()): // a pipe, for programs of Windows
+		return nil, errors.New("this window is no console of Windows: start the chat with winpty holdfast chat, or in Windows Terminal")
+	case !isFile || !terminal(in) || !terminal(out):
+		return nil, errors.New("chat needs a terminal; without one use: holdfast run")
+	case !obeys(out):
+		return nil, errors.New("chat needs a terminal that can move its cursor (TERM=dumb says that this one cannot); here use: holdfast run")
+	}
+	return f, nil
+}
+
 // isAgentFile reports whether an argument names a file and not an agent of a
 // server.
 func isAgentFile(arg string) bool {
-	if strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml") || strings.ContainsRune(arg, os.PathSeparator) {
+	if strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml") || isPath(arg) {
 		info, err := os.Stat(arg)
-		return err == nil && !info.IsDir() || strings.ContainsRune(arg, os.PathSeparator)
+		return err == nil && !info.IsDir() || isPath(arg)
 	}
 	return false
+}
+
+// isPath reports whether a name has a folder in it.
+func isPath(name string) bool {
+	return strings.ContainsFunc(name, func(r rune) bool { return r < 0x80 && os.IsPathSeparator(uint8(r)) })
 }
 
 // embedded runs everything in this process, with the agents in the folder of a
@@ -117,7 +138,7 @@ func embedded(ctx context.Context, program, agent, data string, use func(name, a
 		folder := filepath.Dir(agent)
 		o["HOLDFAST_AGENTS"] = &folder
 		agent = filepath.Base(agent)
-	} else if strings.ContainsAny(agent, "./") {
+	} else if strings.Contains(agent, ".") || isPath(agent) {
 		if err == nil {
 			return &exitError{exitUsage, fmt.Errorf("%s is a folder: name a file in it", agent)}
 		}
@@ -144,10 +165,23 @@ func embedded(ctx context.Context, program, agent, data string, use func(name, a
 	if e := (*exitError)(nil); err != nil && !errors.As(err, &e) {
 		if answer := (*client.Error)(nil); errors.As(err, &answer) {
 			err = errors.New(answer.Message)
+			if answer.Status == http.StatusNotFound {
+				err = fmt.Errorf("%w\n%s", err, elsewhere(agent))
+			}
 		}
 		return &exitError{exitFailed, err} // there is no server here that one could be told to look at
 	}
 	return err
+}
+
+// elsewhere says where what is not found in this process may be.
+func elsewhere(agent string) string {
+	for _, name := range []string{agent + ".yaml", agent + ".yml"} {
+		if info, err := os.Stat(name); agent != "" && err == nil && !info.IsDir() {
+			return "there is a file here: name it as ./" + name
+		}
+	}
+	return "this looked in this process; for what a server has, name it: --remote URL, or holdfast context add NAME URL"
 }
 
 // onTerminal runs the chat on a terminal and leaves that as it was.

@@ -228,22 +228,23 @@ func (ch *chat) loop(ctx context.Context, keys <-chan []byte) error {
 				return err
 			}
 		case e := <-ch.entries:
-			if err := ch.take(e); err != nil {
+			err := ch.take(e)
+			if err == nil {
+				err = ch.more() // what comes together is painted together
+			}
+			if err != nil {
+				ch.repaint() // what came before it is shown
 				ch.screen.leave()
 				return err
 			}
-			more := ch.more()
 			ch.approveAll(ctx)
-			if more {
-				continue // what comes together is painted together
-			}
 		case <-ch.resize:
 		case up := <-ch.links:
 			ch.away = !up // why is a matter of networks; the user sees that it is being mended
 		case fn := <-ch.done:
 			fn()
 		case <-tick.C:
-			if !ch.running && !ch.away {
+			if columns, _ := ch.size(); !ch.running && !ch.away && columns == ch.screen.columns {
 				continue
 			}
 			ch.frame++
@@ -257,16 +258,18 @@ func (ch *chat) loop(ctx context.Context, keys <-chan []byte) error {
 	return nil
 }
 
-// more takes one more event if there is one.
-func (ch *chat) more() bool {
-	select {
-	case e := <-ch.entries:
-		if err := ch.take(e); err != nil {
-			ch.fail(err)
+// more takes the events that have come already. An error ends the chat, as that of
+// an event that comes alone does: nothing follows it.
+func (ch *chat) more() error {
+	for {
+		select {
+		case e := <-ch.entries:
+			if err := ch.take(e); err != nil {
+				return err
+			}
+		default:
+			return nil
 		}
-		return ch.more()
-	default:
-		return false
 	}
 }
 

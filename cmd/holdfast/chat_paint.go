@@ -21,8 +21,9 @@ func (ch *chat) repaint() {
 	at := len(live) + line
 	live = append(append(live, input...), ch.state())
 	_, rows := ch.size()
-	if over := len(live) - max(3, rows-1); over > 0 { // the terminal is too low for all
-		live, at = live[over:], max(0, at-over)
+	if most := max(3, rows-1); len(live) > most { // the terminal is too low for all: its end, or from the cursor on
+		from := min(len(live)-most, at)
+		live, at = live[from:from+most], at-from
 	}
 	ch.screen.paint(ch.finished, live, at, column)
 	ch.finished = nil

@@ -125,6 +125,27 @@ func rootCommand() *cobra.Command {
 	return root
 }
 
+// suggestions are what users of other programs type and the command that they mean.
+// It does not quite do the same, so it is only named.
+var suggestions = map[string][]string{
+	"holdfast run":         {"exec", "ask", "prompt"},
+	"holdfast dev":         {"serve", "server", "api", "start", "up"},
+	"holdfast agent":       {"new", "push", "pull", "apply"},
+	"holdfast sessions":    {"ps", "ls", "list", "get", "rm", "delete", "history"},
+	"holdfast tail":        {"events", "watch", "attach", "follow"},
+	"holdfast context":     {"login", "auth", "config", "contexts"},
+	"holdfast cancel":      {"stop", "kill"},
+	"holdfast doctor":      {"status", "info", "check"},
+	"holdfast schedules":   {"cron", "jobs"},
+	"holdfast usage":       {"cost", "stats"},
+	"holdfast connections": {"grants", "oauth"},
+	"holdfast agent check": {"validate", "lint"},
+	"holdfast agent put":   {"create", "apply", "add", "edit", "update"},
+	"holdfast context add": {"create", "set", "new"},
+	"holdfast context use": {"switch"},
+	"holdfast secrets put": {"add", "set", "create"},
+}
+
 // otherWords lets commands be called what other programs call them.
 func otherWords(c *cobra.Command) {
 	for _, sub := range c.Commands() {
@@ -135,7 +156,10 @@ func otherWords(c *cobra.Command) {
 			sub.Aliases = append(sub.Aliases, "remove", "delete")
 		case "show":
 			sub.Aliases = append(sub.Aliases, "get")
+		case "tail":
+			sub.Aliases = append(sub.Aliases, "logs")
 		}
+		sub.SuggestFor = suggestions[sub.CommandPath()]
 		otherWords(sub)
 	}
 }

@@ -110,15 +110,20 @@ func readAll(c *cobra.Command, name string) ([]byte, error) {
 		data, err = os.ReadFile(name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, fmt.Errorf("read %s: %w", fileName(name), err)
 	}
 	return data, nil
 }
 
-// terminal reports whether w is one.
-func terminal(w io.Writer) bool {
+// terminal reports whether w, what is written to or read from, is one.
+func terminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
+}
+
+// obeys reports whether w is a terminal that obeys control sequences.
+func obeys(w io.Writer) bool {
+	return terminal(w) && os.Getenv("TERM") != "dumb" && obeysSequences(w.(*os.File))
 }
 
 // style colours text if it goes to a terminal that wants colours
@@ -126,7 +131,7 @@ func terminal(w io.Writer) bool {
 type style struct{ on bool }
 
 func styleFor(w io.Writer) style {
-	return style{terminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	return style{os.Getenv("NO_COLOR") == "" && obeys(w)}
 }
 
 func (s style) sgr(code, text string) string {
@@ -237,15 +242,21 @@ func (t *table) print(w io.Writer) error {
 
 // terminalWidth is how many columns w has, 0 if it is no terminal.
 func terminalWidth(w io.Writer) int {
+	columns, _ := terminalSize(w)
+	return columns
+}
+
+// terminalSize is how many columns and rows w has, 0 if it is no terminal.
+func terminalSize(w io.Writer) (columns, rows int) {
 	f, ok := w.(*os.File)
 	if !ok {
-		return 0
+		return 0, 0
 	}
-	columns, _, err := term.GetSize(int(f.Fd()))
+	columns, rows, err := term.GetSize(int(f.Fd()))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
-	return columns
+	return columns, rows
 }
 
 // ago says how long ago something was.
@@ -272,7 +283,7 @@ func progress(w io.Writer, what string) func() {
 
 // progressOf is progress that also says how far it is.
 func progressOf(w io.Writer, what string, far func() string) func() {
-	if !terminal(w) {
+	if !obeys(w) {
 		return func() {}
 	}
 	quit, ended := make(chan struct{}), make(chan struct{})

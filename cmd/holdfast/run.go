@@ -25,8 +25,9 @@ func runCommand() *cobra.Command {
 		Use:   `run AGENT ["prompt"]`,
 		Short: "Run an agent in the terminal",
 		Long: `Run an agent in the terminal. With a prompt it makes one run and ends; without, it
-reads a prompt from each line of standard input. It streams the answer and asks
-before a tool changes something.
+reads a prompt from each line of standard input. The prompt - is all of standard
+input, and --file puts files behind it. It streams the answer and asks before a tool
+changes something.
 
 AGENT is a file, which runs in this process, or the name of an agent of the server
 that --remote, --context, ` + envURL + ` or the context in use names. Without a
@@ -54,7 +55,11 @@ Exit codes: 0 the run came to its end, 1 it failed, 2 the command line is wrong,
 	c.Flags().BoolVar(&r.json, "json", false, "print every event as a line of JSON")
 	_ = c.MarkFlagDirname("data")
 	c.Flags().BoolVar(&r.yes, "yes", false, "approve every tool call")
-	c.RunE = func(c *cobra.Command, args []string) error {
+	var files []string
+	c.Flags().StringArrayVar(&files, "file", nil, "text file to put behind the prompt, - for standard input; may be given more than once")
+	_ = c.MarkFlagFilename("file")
+	c.RunE = func(c *cobra.Command, args []string) (err error) {
+		prompt := ""
 		r.in, r.out, r.errOut = bufio.NewReader(os.Stdin), c.OutOrStdout(), c.ErrOrStderr()
 		r.style = styleFor(r.errOut)
 		r.tty = isatty.IsTerminal(os.Stdin.Fd())
@@ -65,10 +70,13 @@ Exit codes: 0 the run came to its end, 1 it failed, 2 the command line is wrong,
 					return err
 				}
 			}
-			if len(args) == 2 {
-				return r.once(c.Context(), args[1])
+			if prompt != "" {
+				return r.once(c.Context(), prompt)
 			}
 			return r.chat(c.Context())
+		}
+		if prompt, err = promptOf(c, args[1:], files); err != nil {
+			return err
 		}
 		sc, named, err := t.server()
 		if err != nil {

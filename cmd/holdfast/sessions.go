@@ -163,8 +163,15 @@ func sessionsRemove() *cobra.Command {
 	}
 	t.flags(c)
 	jsonFlag(c, &asJSON)
-	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
-		var removed []string
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) (err error) {
+		removed := []string{}
+		if asJSON {
+			defer func() { // what was deleted before an error is deleted
+				if perr := printJSON(c, map[string]any{"deleted": removed}); err == nil {
+					err = perr
+				}
+			}()
+		}
 		for _, arg := range args {
 			id, err := session(c.Context(), cl, arg)
 			if err != nil {
@@ -177,9 +184,6 @@ func sessionsRemove() *cobra.Command {
 			if !asJSON {
 				fmt.Fprintln(c.ErrOrStderr(), "deleted", id)
 			}
-		}
-		if asJSON {
-			return printJSON(c, map[string]any{"deleted": removed})
 		}
 		return nil
 	})

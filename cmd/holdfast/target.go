@@ -218,10 +218,15 @@ func (sc serverContext) client(opts ...client.Option) (*client.Client, error) {
 	}
 	c, err := client.New(sc.URL, opts...)
 	if err != nil {
+		if !strings.Contains(sc.URL, "://") && hostAndPort.MatchString(sc.URL) {
+			err = fmt.Errorf("%q is no URL\ndid you mean: http://%s", sc.URL, sc.URL)
+		}
 		return nil, &exitError{exitUsage, err}
 	}
 	return c, nil
 }
+
+var hostAndPort = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?(/.*)?$`)
 
 // shown is the URL without a key.
 func (sc serverContext) shown() string {

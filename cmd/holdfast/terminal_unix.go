@@ -37,3 +37,7 @@ func stopHere() {
 	case <-unstopped.C:
 	}
 }
+
+// obeysSequences reports whether a terminal obeys control sequences: all do that
+// TERM does not call dumb.
+func obeysSequences(*os.File) bool { return true }

@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// HasShell says whether commands can run on this machine without a sandbox: they
+// run in /bin/sh and end with the process group that they have of their own.
+const HasShell = true
+
 // OwnGroup makes the command the leader of a process group, so that what it
 // starts (package runners start the real server) ends with it.
 func OwnGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

@@ -255,6 +255,9 @@ func (h *host) command(c command) (*exec.Cmd, error) {
 	if h.sandbox != nil {
 		return h.sandbox.Command(c.dir, env, h.shell, "-c", c.line)
 	}
+	if !tool.HasShell {
+		return nil, errors.New("commands run in /bin/sh, which this system does not have: run the worker under Linux (WSL, a container) or macOS, or give it a sandbox")
+	}
 	cmd := exec.Command(h.shell, "-c", c.line)
 	cmd.Dir, cmd.Env = c.dir, tool.Environment(env, h.inherit)
 	return cmd, nil
