@@ -16,7 +16,7 @@ import (
 
 func agentCommand() *cobra.Command {
 	c := &cobra.Command{Use: "agent", Aliases: []string{"agents"}, Short: "List, check, push and pull agent files", Args: noSubcommand, RunE: showHelp}
-	c.AddCommand(agentList(), agentShow(), agentPut(), agentRemove(), agentCheck(), agentSchema(), agentPush(), agentPull())
+	c.AddCommand(agentList(), agentShow(), agentNew(), agentPut(), agentRemove(), agentCheck(), agentSchema(), agentPush(), agentPull())
 	return c
 }
 
@@ -109,6 +109,35 @@ func agentPut() *cobra.Command {
 			fmt.Fprintf(c.ErrOrStderr(), "%d:%d %s: %s\n", p.Line, p.Column, clean(p.Key), clean(p.Message))
 		}
 		return nil
+	})
+	return c
+}
+
+func agentNew() *cobra.Command {
+	var t target
+	var asJSON bool
+	c := &cobra.Command{
+		Use: `new "WHAT IT IS FOR"`, Short: "Have a model write an agent file, on the server", Args: exactArgs(1),
+		Long: "Have a model of the server write an agent file for what you ask for, and print its\nname. - reads that from standard input. See it with holdfast agent show.",
+	}
+	t.flags(c)
+	jsonFlag(c, &asJSON)
+	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, args []string) error {
+		prompt, err := promptOf(c, args, nil)
+		if err != nil {
+			return err
+		}
+		done := progress(c.ErrOrStderr(), "a model writes the agent")
+		made, err := cl.CreateAgent(c.Context(), prompt)
+		done()
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(c, made)
+		}
+		_, err = fmt.Fprintln(c.OutOrStdout(), clean(made.Path))
+		return err
 	})
 	return c
 }

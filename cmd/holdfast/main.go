@@ -117,8 +117,8 @@ func rootCommand() *cobra.Command {
 		}
 	}
 	group("use", chatCommand(), runCommand(), devCommand(), agentCommand())
-	group("sessions", sessionsCommand(), searchCommand(), tailCommand(), replayCommand(), forkCommand(), exportCommand(), importCommand(), approveCommand(), rejectCommand(), cancelCommand(), schedulesCommand(), usageCommand())
-	group("operate", contextCommand(), verifyCommand(), migrateCommand(), vaultCommand(), healthcheckCommand(), versionCommand())
+	group("sessions", sessionsCommand(), searchCommand(), tailCommand(), replayCommand(), forkCommand(), exportCommand(), importCommand(), approveCommand(), rejectCommand(), cancelCommand(), schedulesCommand(), webhooksCommand(), usageCommand())
+	group("operate", contextCommand(), secretsCommand(), connectionsCommand(), doctorCommand(), verifyCommand(), migrateCommand(), vaultCommand(), healthcheckCommand(), versionCommand())
 	otherWords(root)
 	root.SetCompletionCommandGroupID("operate")
 	root.SetHelpCommandGroupID("operate")

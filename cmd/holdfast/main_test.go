@@ -358,6 +358,10 @@ func TestDocumentedCommands(t *testing.T) {
 		for _, part := range strings.Split("\n"+block[1], "\n$ ")[1:] {
 			command, want, _ := strings.Cut(part, "\n")
 			words := shellWords(command)
+			in := ""
+			if len(words) > 3 && words[0] == "echo" && words[2] == "|" {
+				in, words = words[1]+"\n", words[3:]
+			}
 			if words[0] != "holdfast" {
 				t.Errorf("%s: not a command of ours", command)
 				continue
@@ -367,7 +371,7 @@ func TestDocumentedCommands(t *testing.T) {
 				_, _ = fmt.Sscan(m[1], &wantCode)
 				want = strings.Replace(want, m[0], "", 1)
 			}
-			code, out, errOut := holdfastCommand(t, words[1:]...)
+			code, out, errOut := holdfastWith(t, in, words[1:]...)
 			if code != wantCode {
 				t.Errorf("%s: exit code %d, want %d: %s", command, code, wantCode, errOut)
 			}

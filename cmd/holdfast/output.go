@@ -202,8 +202,10 @@ type table struct {
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 
-func (t *table) print(w io.Writer) error {
-	st := styleFor(w)
+func (t *table) print(w io.Writer) error { return t.printAs(w, styleFor(w), terminalWidth(w)) }
+
+// printAs is print for a terminal of so many columns, 0 for none.
+func (t *table) printAs(w io.Writer, st style, columns int) error {
 	widths := make([]int, len(t.head))
 	for _, row := range append([][]string{t.head}, t.rows...) {
 		for i, cell := range row {
@@ -211,7 +213,7 @@ func (t *table) print(w io.Writer) error {
 		}
 	}
 	last := len(widths) - 1
-	if room := terminalWidth(w); room > 0 { // the last column gives way
+	if room := columns; room > 0 { // the last column gives way
 		for _, used := range widths[:last] {
 			room -= used + 2
 		}

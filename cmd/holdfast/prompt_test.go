@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 )
 
 // TestPrompts: a prompt is what was given, standard input, or files behind either.
@@ -25,11 +27,8 @@ func TestPrompts(t *testing.T) {
 		code int
 		says string
 	}{
-		{"what is\nthis?", []string{"-"}, 0, "“what is\nthis?”"},
-		{"", []string{"sum it up:", "--file", notes}, 0, "“sum it up:\n\ntwo\nlines”"},
+		{"what is\nthis?", []string{"-", "--file", notes}, 0, "“what is\nthis?\n\ntwo\nlines”"},
 		{"from a pipe", []string{"sum it up:", "--file", "-", "--file", notes}, 0, "“sum it up:\n\nfrom a pipe\n\ntwo\nlines”"},
-		{"not read", []string{"hello"}, 0, "“hello”"},
-		{"x", []string{"--file", notes}, 0, "“two\nlines”"},
 		{"x", []string{"-", "--file", "-"}, exitUsage, "once only"},
 		{"", []string{"-"}, exitUsage, "the prompt is empty"},
 		{"", []string{""}, exitUsage, "the prompt is empty"},
@@ -41,6 +40,32 @@ func TestPrompts(t *testing.T) {
 		code, out, errOut := holdfastWith(t, c.in, append([]string{"run", "demo", "--remote", serverURL}, c.args...)...)
 		if code != c.code || !strings.Contains(out+errOut, c.says) {
 			t.Errorf("run demo %q: exit code %d, want %d; it says %q, want %q", c.args, code, c.code, out+errOut, c.says)
+		}
+	}
+}
+
+// TestPromptOf: parts are a paragraph each.
+func TestPromptOf(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "notes.txt")
+	if err := os.WriteFile(name, []byte("two\nlines\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []struct {
+		in           string
+		given, files []string
+		want         string
+	}{
+		{"not read", nil, nil, ""},
+		{"not read", []string{"hello "}, nil, "hello "},
+		{"what is\nthis?\n", []string{"-"}, nil, "what is\nthis?"},
+		{"", []string{"sum:"}, []string{name}, "sum:\n\ntwo\nlines"},
+		{"a pipe", []string{"sum:"}, []string{"-", name}, "sum:\n\na pipe\n\ntwo\nlines"},
+		{"x", nil, []string{name, name}, "two\nlines\n\ntwo\nlines"},
+	} {
+		c := &cobra.Command{}
+		c.SetIn(strings.NewReader(p.in))
+		if got, err := promptOf(c, p.given, p.files); err != nil || got != p.want {
+			t.Errorf("%q %q: %q, %v, want %q", p.given, p.files, got, err, p.want)
 		}
 	}
 }
@@ -61,7 +86,6 @@ func TestWhatIsMeant(t *testing.T) {
 		says string
 	}{
 		{"run mine hello", exitFailed, "there is a file here: name it as ./mine.yaml"},
-		{"run nobody hello", exitFailed, "--remote URL"},
 		{"run demo hello --session nothing --data data", exitFailed, "--remote URL"},
 		{"sessions ls --remote localhost:8080", exitUsage, "did you mean: http://localhost:8080"},
 		{"sessions ls --remote 127.0.0.1:8080", exitUsage, "did you mean: http://127.0.0.1:8080"},

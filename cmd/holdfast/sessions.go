@@ -21,7 +21,7 @@ func sessionsCommand() *cobra.Command {
 
 func sessionsList() *cobra.Command {
 	var t target
-	var asJSON bool
+	var asJSON, watch bool
 	var most int
 	var f client.SessionFilter
 	c := &cobra.Command{
@@ -37,7 +37,12 @@ func sessionsList() *cobra.Command {
 	c.Flags().StringToStringVar(&f.Metadata, "metadata", nil, "KEY=VALUE that the metadata must have; may be given more than once")
 	_ = c.RegisterFlagCompletionFunc("status", cobra.FixedCompletions([]string{"idle", "queued", "running", "waiting"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("agent", t.oneAgentFlag)
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "show them again every two seconds, until Ctrl-C")
+	c.MarkFlagsMutuallyExclusive("watch", "json")
 	c.RunE = t.on(func(c *cobra.Command, cl *client.Client, _ []string) error {
+		if watch {
+			return watchSessions(c, cl, f, most)
+		}
 		page := 1000
 		if most > 0 {
 			page = min(most, page)
@@ -62,13 +67,17 @@ func sessionsList() *cobra.Command {
 			fmt.Fprintln(c.ErrOrStderr(), "no sessions yet; begin one: holdfast chat")
 			return nil
 		}
-		tab := table{head: []string{"ID", "STATUS", "AGENT", "MESSAGES", "UPDATED", "TITLE"}}
-		for _, s := range list {
-			tab.add(s.ID, status(s), clean(s.Agent), fmt.Sprint(s.NumMessages), ago(s.UpdatedAt), oneLine(s.Title, 60))
-		}
-		return tab.print(c.OutOrStdout())
+		return sessionTable(list).print(c.OutOrStdout())
 	})
 	return c
+}
+
+func sessionTable(list []client.Session) *table {
+	tab := &table{head: []string{"ID", "STATUS", "AGENT", "MESSAGES", "UPDATED", "TITLE"}}
+	for _, s := range list {
+		tab.add(s.ID, status(s), clean(s.Agent), fmt.Sprint(s.NumMessages), ago(s.UpdatedAt), oneLine(s.Title, 60))
+	}
+	return tab
 }
 
 // status is what a session does, and what it waits for.

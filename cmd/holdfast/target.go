@@ -226,6 +226,16 @@ func (sc serverContext) client(opts ...client.Option) (*client.Client, error) {
 	return c, nil
 }
 
+// userPassword is the key that is in a URL, "" for none.
+func userPassword(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.User == nil {
+		return ""
+	}
+	key, _ := u.User.Password()
+	return key
+}
+
 var hostAndPort = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?(/.*)?$`)
 
 // shown is the URL without a key.
@@ -309,8 +319,8 @@ The contexts are in a file that only you can read.`,
 		}
 		sc := serverContext{Name: args[0], URL: args[1], Key: key}
 		if u, err := url.Parse(sc.URL); err == nil && u.User != nil {
-			if p, ok := u.User.Password(); ok && sc.Key == "" {
-				sc.Key = p
+			if sc.Key == "" {
+				sc.Key = userPassword(sc.URL)
 			}
 			u.User = nil
 			sc.URL = u.String()

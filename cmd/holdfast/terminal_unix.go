@@ -41,3 +41,6 @@ func stopHere() {
 // obeysSequences reports whether a terminal obeys control sequences: all do that
 // TERM does not call dumb.
 func obeysSequences(*os.File) bool { return true }
+
+// modesCount says that the mode of a file says who can read it.
+const modesCount = true

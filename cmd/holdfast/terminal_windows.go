@@ -27,3 +27,7 @@ func obeysSequences(f *os.File) bool {
 	return mode&windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING != 0 ||
 		windows.SetConsoleMode(console, mode|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING) == nil
 }
+
+// modesCount says that the mode of a file says who can read it: here the folder of a
+// user's settings does, which others cannot open.
+const modesCount = false
