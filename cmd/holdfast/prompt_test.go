@@ -28,7 +28,6 @@ func TestPrompts(t *testing.T) {
 		says string
 	}{
 		{"what is\nthis?", []string{"-", "--file", notes}, 0, "“what is\nthis?\n\ntwo\nlines”"},
-		{"from a pipe", []string{"sum it up:", "--file", "-", "--file", notes}, 0, "“sum it up:\n\nfrom a pipe\n\ntwo\nlines”"},
 		{"x", []string{"-", "--file", "-"}, exitUsage, "once only"},
 		{"", []string{"-"}, exitUsage, "the prompt is empty"},
 		{"", []string{""}, exitUsage, "the prompt is empty"},
