@@ -79,6 +79,9 @@ type ToolCallEvent struct {
 	Effect string `json:"effect,omitempty"`
 	// OnUnknown is the policy for a lost outcome: "ask", "tell", "retry" or "fail".
 	OnUnknown string `json:"on_unknown,omitempty"`
+	// RuledAs is the tool whose permissions and hooks count for this one too, "" for
+	// none.
+	RuledAs string `json:"ruled_as,omitempty"`
 }
 
 // ToolCallConfirmationEvent (tool_call_confirmation) asks a human to decide on a tool call; the run then waits.
@@ -104,6 +107,8 @@ type ToolCallResponseEvent struct {
 	// in the payload_part events before, under the same hash.
 	SHA256 string `json:"sha256,omitempty"`
 	Size   int    `json:"size,omitempty"`
+	// Parts are the images that the model sees beside Response, if it takes images.
+	Parts []ContentPart `json:"multi_content,omitempty"`
 }
 
 // TokenUsageEvent (token_usage) accounts for one model call.

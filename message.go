@@ -21,8 +21,8 @@ const (
 type Message struct {
 	Role    Role   `json:"role"`
 	Content string `json:"content"`
-	// Parts holds what is not plain text (images) of a user message, in order
-	// after Content. Empty for text-only messages.
+	// Parts holds what is not plain text (images) of a user message or of a tool's
+	// answer, in order after Content. Empty for text-only messages.
 	Parts            []ContentPart `json:"multi_content,omitempty"`
 	ReasoningContent string        `json:"reasoning_content,omitempty"`
 	ToolCalls        []ToolCall    `json:"tool_calls,omitempty"`
@@ -38,7 +38,7 @@ type Message struct {
 	OpaqueProvider string          `json:"opaque_provider,omitempty"`
 }
 
-// ContentPart is a piece of a user message that is not plain text.
+// ContentPart is a piece of a message that is not plain text.
 type ContentPart struct {
 	// Type is "text" or "image_url".
 	Type     string    `json:"type"`

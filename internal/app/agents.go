@@ -137,13 +137,13 @@ func (a *agents) Model(_ context.Context, tenant string, _ *agent.Team, m *agent
 // it names itself.
 func (a *agents) modelInfo(built model.Model, m *agent.ModelSettings) runtime.ModelInfo {
 	if s, ok := built.(*scripted.Model); ok {
-		return runtime.ModelInfo{ContextLimit: s.ContextLimit()}
+		return runtime.ModelInfo{ContextLimit: s.ContextLimit(), Images: true}
 	}
 	known, ok := a.prices.Catalogue().Lookup(m.Kind, m.Model)
 	if !ok {
 		return runtime.ModelInfo{}
 	}
-	info := runtime.ModelInfo{ContextLimit: known.ContextLimit, PriceVersion: known.PriceVersion}
+	info := runtime.ModelInfo{ContextLimit: known.ContextLimit, PriceVersion: known.PriceVersion, Images: known.Images}
 	if known.Priced() {
 		info.Cost = func(u model.Usage) float64 { return catalogue.Cost(known, u) }
 	}
@@ -341,6 +341,13 @@ func (a *agents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent
 		return a.filesystem(t, shell)
 	}
 	return nil, holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: toolset %q", t.Type)
+}
+
+// Bury implements [runtime.Undertaker].
+func (a *agents) Bury(s holdfast.SessionRef) {
+	if a.jobs != nil {
+		a.jobs.End(s)
+	}
 }
 
 // sandbox returns the sandbox of a session, nil if there is none and none is needed.

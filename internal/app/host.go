@@ -42,6 +42,13 @@ func (h hostAgents) Parse(name, source string) (*agent.Team, error) {
 	return team, nil
 }
 
+// Bury implements [runtime.Undertaker].
+func (h hostAgents) Bury(s holdfast.SessionRef) {
+	if u, ok := h.Agents.(runtime.Undertaker); ok {
+		u.Bury(s)
+	}
+}
+
 // Toolset implements [runtime.Agents].
 func (h hostAgents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent.Team, a *agent.Agent, t *agent.Toolset) (tool.Toolset, error) {
 	if t.Type == hostToolset {

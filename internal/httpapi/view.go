@@ -178,7 +178,7 @@ func (v *View) Apply(e *events.Envelope) error {
 		v.add(e, holdfast.Message{Role: holdfast.RoleUser, Content: ev.Message, Parts: ev.Parts})
 	case *holdfast.ToolCallResponseEvent:
 		v.settle(ev.ToolCallID)
-		v.add(e, holdfast.Message{Role: holdfast.RoleTool, Content: ev.Response, ToolCallID: ev.ToolCallID, IsError: ev.Result.IsError})
+		v.add(e, holdfast.Message{Role: holdfast.RoleTool, Content: ev.Response, Parts: ev.Parts, ToolCallID: ev.ToolCallID, IsError: ev.Result.IsError})
 	case *holdfast.ToolCallConfirmationEvent:
 		v.settle(ev.ToolCall.ID)
 		v.Pending = append(v.Pending, PendingCall{ToolCall: ev.ToolCall, Agent: e.Agent, Run: e.Run, Reason: ev.Reason, Seq: e.Seq, ExpiresAt: ev.ExpiresAt})

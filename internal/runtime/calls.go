@@ -110,7 +110,7 @@ func (d *drive) decided(ctx context.Context, team *agent.Team, a *agent.Agent, b
 	if len(ask.evs) > 0 {
 		return nil, d.add(ctx, ask.evs...)
 	}
-	i := slices.IndexFunc(plans, func(p plan) bool { return p.do != doWait })
+	i := firstToDo(plans)
 	if i < 0 {
 		d.blocked = d.s.Seq
 		return nil, nil
@@ -133,6 +133,28 @@ func (d *drive) decided(ctx context.Context, team *agent.Team, a *agent.Agent, b
 		group = plans[i : i+len(group)+1]
 	}
 	return group, nil
+}
+
+// firstToDo is the place of the call whose turn it is, -1 if all wait. The agent that
+// asked for the calls of a turn hands over when the last of them has its answer: until
+// then they are its calls, with its tools, its hooks and its permissions. Of several
+// handovers in a turn the first counts.
+func firstToDo(plans []plan) int {
+	handsOver := slices.IndexFunc(plans, func(p plan) bool { return p.do == doHandoff })
+	for i := range plans {
+		switch {
+		case plans[i].do == doWait || i == handsOver:
+			continue
+		case plans[i].do == doHandoff:
+			plans[i].do = doAnswer
+			plans[i].text = "The conversation is handed over to " + plans[handsOver].text + " already, by another call of this turn."
+		}
+		return i
+	}
+	if handsOver >= 0 && len(plans) > 1 {
+		return -1
+	}
+	return handsOver
 }
 
 func concurrent(p plan) bool {
@@ -267,7 +289,7 @@ func (d *drive) intent(a *agent.Agent, p plan) *holdfast.ToolCallEvent {
 	return &holdfast.ToolCallEvent{
 		AgentContext: holdfast.AgentContext{AgentName: a.Name}, ToolCall: p.call.ToolCall,
 		IdempotencyKey: d.key(p.call.ID), Attempt: p.call.Attempt + 1,
-		Effect: string(p.tool.def.Effect), OnUnknown: p.tool.def.OnUnknown,
+		Effect: string(p.tool.def.Effect), OnUnknown: p.tool.def.OnUnknown, RuledAs: p.tool.def.RuledAs,
 	}
 }
 

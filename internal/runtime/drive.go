@@ -418,6 +418,7 @@ func (d *drive) close() {
 	for _, b := range d.boxes {
 		b.close(d.e.log)
 	}
+	d.bury()
 }
 
 // working runs fn with a context that a cancellation of the run, the loss of the

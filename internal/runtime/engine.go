@@ -43,6 +43,9 @@ type ModelInfo struct {
 	Cost func(model.Usage) float64
 	// PriceVersion names the price list.
 	PriceVersion string
+	// Images says that the model takes images in answers of tools. Those that a user
+	// sends go to every model.
+	Images bool
 }
 
 // Snapshots keeps folds as a cache. Every [events.Store] does.

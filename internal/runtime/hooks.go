@@ -197,10 +197,14 @@ func (d *drive) ran(at int, a *agent.Agent) *moment {
 	msgs := *d.s.messages(t)
 	for i := range t.Hooks.Ran {
 		r := &t.Hooks.Ran[i]
-		if r.Hooked || r.Message >= len(msgs) || r.Function.Name == ToolTransfer || r.Function.Name == ToolHandoff {
+		if r.Hooked || r.Own || r.Message >= len(msgs) {
 			continue
 		}
-		if m := d.moment(agent.HookPostToolUse, at, a, &r.ToolCall); m != nil {
+		var also []string
+		if r.RuledAs != "" {
+			also = []string{r.RuledAs}
+		}
+		if m := d.moment(agent.HookPostToolUse, at, a, &r.ToolCall, also...); m != nil {
 			m.in.ToolResponse, m.in.ToolError = msgs[r.Message].Content, msgs[r.Message].IsError
 			return m
 		}

@@ -39,6 +39,19 @@ type RanCall struct {
 	holdfast.ToolCall
 	Message int
 	Hooked  bool `json:",omitempty"`
+	// RuledAs is the tool whose hooks count for the call, too.
+	RuledAs string `json:",omitempty"`
+	// Own says that the call was one of the loop's own tools, which handed something to
+	// another agent: nothing was run.
+	Own bool `json:",omitempty"`
+}
+
+// handedOver notes that what has just been answered, as the last of so many messages,
+// handed the conversation over.
+func (h *HookState) handedOver(messages int) {
+	if n := len(h.Ran); n > 0 && h.Ran[n-1].Message == messages-1 {
+		h.Ran[n-1].Own = true
+	}
 }
 
 // OpenHook is the moment whose hooks are run.

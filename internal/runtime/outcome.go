@@ -88,7 +88,19 @@ func (d *drive) putOutcome(ctx context.Context, a *agent.Agent, c holdfast.ToolC
 	if next != nil {
 		evs = append(evs, next)
 	}
-	return d.add(ctx, evs...)
+	ev.Parts = res.Images
+	err := d.add(ctx, evs...)
+	if len(ev.Parts) > 0 && errors.Is(err, events.ErrTooLarge) { // clients then see them as the model does
+		meta := ev.Result.Meta
+		ev.Result.Meta = json.RawMessage(`{"omitted":"larger than the log keeps"}`)
+		if err = d.add(ctx, evs...); errors.Is(err, events.ErrTooLarge) {
+			ev.Result.Meta, ev.Parts = meta, nil
+			ev.Response += "\n[the images are not shown: with the rest they are larger than the log keeps]"
+			ev.Result.Output = ev.Response
+			err = d.add(ctx, evs...)
+		}
+	}
+	return err
 }
 
 // addWhole stores an output that is too long for the conversation in parts and

@@ -12,7 +12,7 @@ import (
 
 // StateFormat names the form of snapshots, JSON of a [State] that is packed by
 // [events.Pack]; one of another form is ignored.
-const StateFormat = "runtime.State/7 packed"
+const StateFormat = "runtime.State/8 packed"
 
 // snapshot keeps the state in the background if enough has happened since the
 // last snapshot.

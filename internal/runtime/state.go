@@ -230,6 +230,10 @@ type Call struct {
 	OnUnknown string
 	// Epoch is the claim that started it: another epoch means that worker is gone.
 	Epoch uint64
+	// RuledAs is the tool whose hooks count for this one, too.
+	RuledAs string `json:",omitempty"`
+	// Transferred says that a sub-agent has taken the task of the call.
+	Transferred bool `json:",omitempty"`
 	// AskedUnknown says that the human was asked because the outcome is unknown.
 	AskedUnknown bool
 	Policy       string // of the unknown outcome, once decided
@@ -501,6 +505,7 @@ func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
 		}
 		if t != nil {
 			th.Task = t.transfer()
+			th.Task.Transferred = true
 			th.Messages = []holdfast.Message{taskMessage(th.Task, e.Time)}
 		}
 		s.Run.Threads = append(s.Run.Threads, th)
@@ -530,6 +535,7 @@ func (s *State) applyThread(e *events.Envelope, ev holdfast.Event) {
 	case *holdfast.AgentSwitchingEvent:
 		if ev.Switching {
 			t.Agent = ev.ToAgent
+			t.Hooks.handedOver(len(*s.messages(t)))
 			if t.Task == nil {
 				s.HandedIn, s.HandedTo = s.Run.Agent, ev.ToAgent
 			}

@@ -24,6 +24,7 @@ func (s *State) applyCall(e *events.Envelope, t *Thread, ev holdfast.Event) {
 		if c := t.call(ev.ToolCall.ID); c != nil {
 			c.Status, c.Epoch, c.Announced = CallStarted, e.Epoch, true
 			c.Attempt, c.Effect, c.OnUnknown = max(ev.Attempt, 1), ev.Effect, ev.OnUnknown
+			c.RuledAs = ev.RuledAs
 			c.begin()
 		}
 	case *holdfast.ToolCallConfirmationEvent:
@@ -45,11 +46,13 @@ func (s *State) applyCall(e *events.Envelope, t *Thread, ev holdfast.Event) {
 				t.Calls = append(t.Calls[:i:i], t.Calls[i+1:]...)
 				msgs := s.messages(t)
 				if c.Status == CallStarted {
-					t.Hooks.Ran = append(t.Hooks.Ran, RanCall{ToolCall: c.ToolCall, Message: len(*msgs)})
+					t.Hooks.Ran = append(t.Hooks.Ran, RanCall{
+						ToolCall: c.ToolCall, Message: len(*msgs), RuledAs: c.RuledAs, Own: c.Transferred,
+					})
 				}
 				*msgs = append(*msgs, holdfast.Message{
 					Role: holdfast.RoleTool, Content: ev.Response, ToolCallID: c.ID,
-					IsError: ev.Result.IsError, CreatedAt: e.Time,
+					Parts: ev.Parts, IsError: ev.Result.IsError, CreatedAt: e.Time,
 				})
 				if len(t.Calls) == 0 {
 					t.Repeats.note(*msgs)

@@ -68,6 +68,7 @@ func (d *drive) modelStep(ctx context.Context) error {
 	var req model.Request
 	d.locked(func() {
 		if req, err = d.request(team, a, box); err == nil {
+			req.Messages = pictured(req.Messages, info.Images)
 			req.IdempotencyKey = call
 			err = d.add(ctx, &holdfast.ModelCallStartedEvent{
 				AgentContext: holdfast.AgentContext{AgentName: a.Name},

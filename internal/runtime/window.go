@@ -190,6 +190,9 @@ func estimate(m *holdfast.Message) int64 {
 	}
 	for i := range m.Parts {
 		n += len(m.Parts[i].Text)
+		if m.Role == holdfast.RoleTool && m.Parts[i].ImageURL != nil {
+			n += 4 * imageTokens
+		}
 	}
 	return int64(n+3) / 4
 }

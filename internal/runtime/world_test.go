@@ -1,11 +1,14 @@
 package runtime_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -382,7 +385,7 @@ func (a *testAgents) Parse(name, source string) (*agent.Team, error) {
 func (a *testAgents) Model(_ context.Context, _ string, _ *agent.Team, m *agent.ModelSettings) (model.Model, runtime.ModelInfo, error) {
 	a.at("model")
 	built, err := a.build(m)
-	info := runtime.ModelInfo{ContextLimit: cmp.Or(a.limit, 1000)}
+	info := runtime.ModelInfo{ContextLimit: cmp.Or(a.limit, 1000), Images: m.Name != "blind"}
 	if err != nil || a.trap == nil {
 		return built, info, err
 	}
@@ -408,9 +411,46 @@ func (a *testAgents) Toolset(_ context.Context, _ holdfast.SessionRef, _ *agent.
 		if a.trap != nil {
 			return &trappedTools{a.tools, a}, nil
 		}
+		if t.Name == "foreign" {
+			return foreign{a.tools}, nil
+		}
 		return a.tools, nil
 	}
 	return nil, fmt.Errorf("no toolset %s in this test", t.Type)
+}
+
+// foreign is effects with tools of names that are the loop's, one that shows what it
+// sees, and one that counts for another.
+type foreign struct{ *effects }
+
+func (f foreign) Tools(context.Context) ([]tool.Definition, error) {
+	schema := json.RawMessage(`{"type":"object"}`)
+	return []tool.Definition{
+		{Name: "handoff", Description: "no handover", Parameters: schema, Effect: tool.EffectReadOnly},
+		{Name: "transfer_task", Description: "no transfer", Parameters: schema, Effect: tool.EffectReadOnly},
+		{Name: "put_later", Description: "as pay", Parameters: schema, Effect: tool.EffectIdempotent, NoApproval: true, RuledAs: "pay"},
+		{Name: "photo", Description: "shows", Parameters: schema, Effect: tool.EffectReadOnly},
+	}, nil
+}
+
+func (f foreign) Call(ctx context.Context, c tool.Call) (tool.Result, error) {
+	if c.Name != "photo" {
+		return f.effects.Call(ctx, c)
+	}
+	var shown bytes.Buffer
+	if err := png.Encode(&shown, image.NewGray(image.Rect(0, 0, 8, 8))); err != nil {
+		return tool.Result{}, err
+	}
+	var large struct{ Bytes, Control int }
+	if err := json.Unmarshal([]byte(c.Arguments), &large); err != nil {
+		return tool.Result{}, err
+	}
+	shown.Write(make([]byte, large.Bytes))
+	res := tool.Result{Output: "[image]" + strings.Repeat("\x00", large.Control)}
+	if !res.AddImage(shown.Bytes()) {
+		return tool.Result{}, errors.New("no image")
+	}
+	return res, nil
 }
 
 type trappedModel struct {

@@ -84,6 +84,9 @@ type Call struct {
 type Result struct {
 	Output  string
 	IsError bool
+	// Images are what the model sees beside Output, if it takes images; Output names
+	// them for one that does not. Make them with [Image].
+	Images []holdfast.ContentPart
 	// Meta is for clients, not for the model: structured content, images.
 	Meta json.RawMessage
 	// State is what the session's log is to keep from now on, by key, stored in the

@@ -47,6 +47,9 @@ type Info struct {
 	Tiers []Tier // by Above, from low to high
 	// PriceVersion names the list that Price is from, "" without one.
 	PriceVersion string
+	// Images says that the model takes images, those in answers of tools included;
+	// false where that is not known.
+	Images bool
 	// Sources say where the facts are from.
 	Sources []string
 }
@@ -92,6 +95,8 @@ type row struct {
 	Sources  []string `json:"sources"`
 
 	version string
+	// modalities are the kinds of input that a file names, nil for none.
+	modalities []string
 }
 
 // period is a price from a day on.
@@ -261,7 +266,7 @@ func (c *Catalogue) Lookup(provider, model string) (Info, bool) {
 	if !ok {
 		return Info{}, false
 	}
-	i := Info{Provider: r.Provider, Model: r.ID, ContextLimit: r.Context, OutputLimit: r.Output, Sources: r.Sources}
+	i := Info{Provider: r.Provider, Model: r.ID, ContextLimit: r.Context, OutputLimit: r.Output, Images: r.images(), Sources: r.Sources}
 	today := c.now().UTC().Format(time.DateOnly)
 	for n := len(r.Prices) - 1; n >= 0; n-- {
 		p := &r.Prices[n]

@@ -29,6 +29,9 @@ type document map[string]struct {
 			Context int64 `json:"context"`
 			Output  int64 `json:"output"`
 		} `json:"limit"`
+		Modalities struct {
+			Input []string `json:"input"`
+		} `json:"modalities"`
 	} `json:"models"`
 }
 
@@ -70,7 +73,7 @@ func overlay(base *Catalogue, src []byte, source string) (*Catalogue, error) {
 		models := doc[provider].Models
 		for _, id := range slices.Sorted(maps.Keys(models)) {
 			m := models[id]
-			r := &row{Provider: provider, ID: id, Context: m.Limit.Context, Output: m.Limit.Output, Sources: []string{source}, version: version}
+			r := &row{Provider: provider, ID: id, Context: m.Limit.Context, Output: m.Limit.Output, Sources: []string{source}, version: version, modalities: m.Modalities.Input}
 			if m.Cost != nil {
 				p := period{rates: m.Cost.rates}
 				if t := m.Cost.Above200k; t != nil {

@@ -182,9 +182,6 @@ func (m *Model) parts(b []byte, msg *holdfast.Message, calls map[string]wireCall
 
 // answer appends what a tool answered.
 func (m *Model) answer(b []byte, msg *holdfast.Message, calls map[string]wireCall) ([]byte, error) {
-	if len(msg.Parts) > 0 {
-		return nil, m.noImages()
-	}
 	c, ok := calls[msg.ToolCallID]
 	if !ok {
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s: the conversation has an answer to the call %q and not the call", m.cfg.Provider, msg.ToolCallID)
@@ -200,7 +197,20 @@ func (m *Model) answer(b []byte, msg *holdfast.Message, calls map[string]wireCal
 	}
 	b = append(append(append(b, `,"response":{"`...), member...), `":`...)
 	b = model.AppendString(b, msg.Content)
-	return append(b, `}}}`...), nil
+	b = append(b, '}')
+	if len(msg.Parts) == 0 {
+		return append(b, `}}`...), nil
+	}
+	// Gemini 3 takes images as parts of the answer; models before take them beside it
+	// (https://ai.google.dev/gemini-api/docs/function-calling#multimodal).
+	images := userParts(nil, &holdfast.Message{Parts: msg.Parts})
+	switch {
+	case len(images) == 0:
+		return append(b, `}}`...), nil
+	case m.set.strict:
+		return append(append(append(b, `,"parts":[`...), images...), `]}}`...), nil
+	}
+	return append(append(b, `}},`...), images...), nil
 }
 
 // userParts appends the parts of a user's message.

@@ -35,6 +35,11 @@ func TestGenerateContent(t *testing.T) {
 	modeltest.Run(t, p)
 }
 
+// TestToolImages: Gemini 3 takes what tools show as a part of their answers.
+func TestToolImages(t *testing.T) {
+	modeltest.Replay(t, provider("more", "gemini-3-flash-preview"), "tool-images-3.txtar", nil, modeltest.ToolImages())
+}
+
 // TestBaseURLWithVersion: an address that names a version keeps it.
 func TestBaseURLWithVersion(t *testing.T) {
 	p := provider("generate", "gemini-2.5-flash")

@@ -72,6 +72,21 @@ func image(*Provider) model.Request {
 	return model.Request{Messages: []holdfast.Message{m}}
 }
 
+// ToolImages is a turn of two calls of which one answered an image beside its text.
+func ToolImages() model.Request {
+	asked := message(holdfast.RoleAssistant, "")
+	asked.ToolCalls = []holdfast.ToolCall{
+		holdfast.NewToolCall("call_a", "get_weather", `{"city":"Oslo"}`),
+		holdfast.NewToolCall("call_b", "get_time", ""),
+	}
+	first := message(holdfast.RoleTool, "[image, image/png, 8 bytes]")
+	first.ToolCallID = "call_a"
+	first.Parts = []holdfast.ContentPart{{Type: "image_url", ImageURL: &holdfast.ImageURL{URL: "data:image/png;base64,iVBORw0KGgo="}}}
+	second := message(holdfast.RoleTool, "noon")
+	second.ToolCallID = "call_b"
+	return model.Request{Tools: Tools(), Messages: []holdfast.Message{message(holdfast.RoleUser, "What do you see?"), asked, first, second}}
+}
+
 func structured(*Provider) model.Request {
 	return model.Request{
 		Messages: []holdfast.Message{message(holdfast.RoleUser, "Oslo?")},
@@ -160,6 +175,7 @@ var Cases = []Case{
 		Shows:     shows("no usage", func(w *Want) bool { return w.Usage == nil && w.Text != "" }),
 	},
 	{Name: "image", Request: image, Shows: succeeds(1)},
+	{Name: "tool-images", Request: func(*Provider) model.Request { return ToolImages() }, Shows: succeeds(1)},
 	{Name: "history", Request: history, Shows: succeeds(1)},
 	{Name: "structured-output", Request: structured, Shows: shows("JSON", func(w *Want) bool { return json.Valid([]byte(w.Text)) })},
 	{Name: "refusal", Request: structured, Shows: shows("a refusal", func(w *Want) bool { return w.Refusal && w.Text != "" })},

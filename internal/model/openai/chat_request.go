@@ -18,11 +18,7 @@ func (m *Model) chatRequest(req *model.Request) ([]byte, error) {
 	b = append(b, `,"messages":[`...)
 	begin := len(b)
 	var last holdfast.Role
-	for i := range req.Messages {
-		msg := &req.Messages[i]
-		if isEmpty(msg) {
-			continue
-		}
+	add := func(msg *holdfast.Message) (err error) {
 		if len(b) > begin {
 			b = append(b, ',')
 		}
@@ -30,8 +26,30 @@ func (m *Model) chatRequest(req *model.Request) ([]byte, error) {
 			b = append(b, bridge...)
 		}
 		last = msg.Role
-		var err error
-		if b, err = m.chatMessage(b, msg); err != nil {
+		b, err = m.chatMessage(b, msg)
+		return err
+	}
+	var seen []holdfast.ContentPart // images of the answers of tools since the last other message
+	for i := range req.Messages {
+		msg := &req.Messages[i]
+		if isEmpty(msg) {
+			continue
+		}
+		if msg.Role != holdfast.RoleTool && len(seen) > 0 {
+			if err := add(toolImages(seen)); err != nil {
+				return nil, err
+			}
+			seen = nil
+		}
+		if msg.Role == holdfast.RoleTool {
+			seen = append(seen, msg.Parts...)
+		}
+		if err := add(msg); err != nil {
+			return nil, err
+		}
+	}
+	if len(seen) > 0 {
+		if err := add(toolImages(seen)); err != nil {
 			return nil, err
 		}
 	}
@@ -73,6 +91,14 @@ func (m *Model) chatRequest(req *model.Request) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
+// toolImages is the message that shows the model the images which the tools before it
+// answered: the API takes text alone in messages of tools, and images in those of the
+// user (https://platform.openai.com/docs/api-reference/chat/create), and nothing may
+// stand between a call and its answer.
+func toolImages(parts []holdfast.ContentPart) *holdfast.Message {
+	return &holdfast.Message{Role: holdfast.RoleUser, Content: "The images that the tools answered, in order:", Parts: parts}
+}
+
 // isEmpty reports whether a message is an answer that broke off before it said
 // anything. Servers refuse an assistant message with neither text nor calls.
 func isEmpty(m *holdfast.Message) bool {
@@ -80,8 +106,8 @@ func isEmpty(m *holdfast.Message) bool {
 }
 
 func (m *Model) chatMessage(b []byte, msg *holdfast.Message) ([]byte, error) {
-	if len(msg.Parts) > 0 && msg.Role != holdfast.RoleUser {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s takes images only in messages of the user", m.cfg.Provider)
+	if len(msg.Parts) > 0 && msg.Role != holdfast.RoleUser && msg.Role != holdfast.RoleTool {
+		return nil, m.noImages()
 	}
 	b = append(b, `{"role":`...)
 	b = model.AppendString(b, string(msg.Role))

@@ -213,7 +213,7 @@ func TestRefusedRequests(t *testing.T) {
 		for _, req := range []model.Request{
 			{Tools: []model.Tool{{Name: "t", Parameters: json.RawMessage(`{"a"`)}}},
 			{StructuredOutput: &model.StructuredOutput{Schema: json.RawMessage(`{`)}},
-			{Messages: []holdfast.Message{{Role: holdfast.RoleTool, Parts: []holdfast.ContentPart{{Type: "image_url"}}}}},
+			{Messages: []holdfast.Message{{Role: holdfast.RoleAssistant, Content: "c", Parts: []holdfast.ContentPart{{Type: "image_url"}}}}},
 		} {
 			if err := m.Stream(t.Context(), req, nil); holdfast.CodeOf(err) != holdfast.CodeInvalid {
 				t.Errorf("%s: %v", api, err)

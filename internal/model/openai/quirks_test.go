@@ -42,6 +42,7 @@ func TestQuirks(t *testing.T) {
 		}, withUser},
 		{"mistral-tools", "mistral", "mistral-large-latest", "/v1", nil, hi},
 		{"mistral-history", "mistral", "mistral-large-latest", "/v1", nil, foreign},
+		{"mistral-images", "mistral", "mistral-medium-latest", "/v1", nil, modeltest.ToolImages()},
 		{"mistral-invalid", "mistral", "mistral-large-latest", "/v1", nil, hi},
 		{"xai-usage", "xai", "grok-3-mini", "/v1", func(c *model.Config) { c.ThinkingBudget = "1024" }, hi},
 		{"ollama", "ollama", "qwen3:8b", "", func(c *model.Config) { c.MaxTokens, c.APIKey = &hundred, "" }, hi},

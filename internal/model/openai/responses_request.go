@@ -91,8 +91,8 @@ func (m *Model) responsesRequest(req *model.Request) ([]byte, error) {
 // inputItems appends the items that a message becomes. begin is where the list
 // begins in b.
 func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, error) {
-	if len(msg.Parts) > 0 && msg.Role != holdfast.RoleUser {
-		return nil, holdfast.Errorf(holdfast.CodeInvalid, "%s takes images only in messages of the user", m.cfg.Provider)
+	if len(msg.Parts) > 0 && msg.Role != holdfast.RoleUser && msg.Role != holdfast.RoleTool {
+		return nil, m.noImages()
 	}
 	comma := func() {
 		if len(b) > begin {
@@ -112,8 +112,11 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 	case holdfast.RoleTool:
 		comma()
 		b = model.AppendString(append(b, `{"type":"function_call_output","call_id":`...), msg.ToolCallID)
-		b = model.AppendString(append(b, `,"output":`...), msg.Content)
-		return append(b, '}'), nil
+		if len(msg.Parts) == 0 {
+			b = model.AppendString(append(b, `,"output":`...), msg.Content)
+			return append(b, '}'), nil
+		}
+		return append(inputContent(append(b, `,"output":`...), msg), '}'), nil
 	case holdfast.RoleAssistant:
 		order := m.order(msg)
 		for i := range order {
@@ -144,7 +147,12 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 		return b, nil
 	}
 	comma()
-	b = append(b, `{"type":"message","role":"user","content":[`...)
+	return append(inputContent(append(b, `{"type":"message","role":"user","content":`...), msg), '}'), nil
+}
+
+// inputContent appends the list of a message's text and parts.
+func inputContent(b []byte, msg *holdfast.Message) []byte {
+	b = append(b, '[')
 	if msg.Content != "" {
 		b = model.AppendString(append(b, `{"type":"input_text","text":`...), msg.Content)
 		b = append(b, `},`...)
@@ -165,7 +173,11 @@ func (m *Model) inputItems(b []byte, begin int, msg *holdfast.Message) ([]byte, 
 		}
 		b = append(b, '}')
 	}
-	return append(b, `]}`...), nil
+	return append(b, ']')
+}
+
+func (m *Model) noImages() error {
+	return holdfast.Errorf(holdfast.CodeInvalid, "%s takes images only in messages of the user and in tools' answers", m.cfg.Provider)
 }
 
 // order is the order of a message's items: as the provider sent them where the

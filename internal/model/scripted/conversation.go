@@ -16,7 +16,7 @@ import (
 // one addition per message.
 type conversation struct {
 	messages int
-	images   int    // of the last user message
+	images   int    // of the last user message, and of the tools' answers at the end
 	user     string // last user message
 	turn     int    // assistant messages since then
 
@@ -44,6 +44,11 @@ func read(messages []holdfast.Message) conversation {
 		c.tools = make([]toolResult, len(results))
 		for n := range results {
 			r := toolResult{output: results[n].Content}
+			for _, p := range results[n].Parts {
+				if p.ImageURL != nil {
+					c.images++
+				}
+			}
 			if i >= 0 {
 				r.name = callName(&messages[i], results[n].ToolCallID)
 			}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,12 +147,31 @@ func (f *filesystem) readFile(ctx context.Context, c tool.Call, a readFileArgume
 		var body string
 		var err error
 		if a.Line == nil && a.Limit == nil {
-			body, err = readShown(p)
+			if body, err = readShown(p); errors.Is(err, errBinary) {
+				return readImage(p)
+			}
 		} else {
 			body, err = readLines(ctx, p, from, limit)
 		}
 		return tool.Result{Output: body}, err
 	})
+}
+
+// maxImageFile is the longest file that is read as an image, in bytes.
+const maxImageFile = 16 << 20
+
+// readImage reads a file that is no text for models that take images.
+func readImage(p *place) (tool.Result, error) {
+	body, err := readLimited(p.root, p.name, maxImageFile)
+	if err != nil {
+		return tool.Result{}, err
+	}
+	var res tool.Result
+	if !res.AddImage(body) {
+		return tool.Result{}, errBinary
+	}
+	res.Output = fmt.Sprintf("[%s, %d bytes: shown to models that take images]", http.DetectContentType(body), len(body))
+	return res, nil
 }
 
 type readFilesArguments struct {
@@ -170,6 +190,7 @@ func (f *filesystem) readFiles(ctx context.Context, c tool.Call, a readFilesArgu
 	}
 	files := make([]file, 0, len(a.Paths))
 	size, failures := 0, 0
+	var images tool.Result
 	for _, path := range a.Paths {
 		if err := ctx.Err(); err != nil {
 			return tool.Result{}, fmt.Errorf("reading files: %w", err)
@@ -183,6 +204,9 @@ func (f *filesystem) readFiles(ctx context.Context, c tool.Call, a readFilesArgu
 			one.Error = res.Output
 		} else {
 			one.Content = res.Output
+			if !images.Join(res.Images) {
+				one.Content, one.Error = "", "it is an image, for which the answer has no room; read it alone"
+			}
 		}
 		if one.Error != "" {
 			failures++
@@ -190,7 +214,7 @@ func (f *filesystem) readFiles(ctx context.Context, c tool.Call, a readFilesArgu
 		size += len(one.Content)
 		files = append(files, one)
 	}
-	res := tool.Result{IsError: failures == len(files)}
+	res := tool.Result{IsError: failures == len(files), Images: images.Images}
 	if a.JSON {
 		out, err := json.Marshal(files)
 		if err != nil {

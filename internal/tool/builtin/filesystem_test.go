@@ -1,9 +1,12 @@
 package builtin_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
+	"image/png"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -214,6 +217,19 @@ func TestFilesystemReads(t *testing.T) {
 	f.want("one\ntwo", "read_file", "path", "a.txt")
 	f.refuse("no text file", "read_file", "path", "bin")
 	f.want("gr\uFFFDn", "read_file", "path", "latin")
+	picture := func() string {
+		var b bytes.Buffer
+		mustDo(t, png.Encode(&b, image.NewGray(image.Rect(0, 0, 4, 4))))
+		return b.String()
+	}()
+	pictures := filesystem(t, builtin.FilesystemOptions{Dir: files(t, map[string]string{"a.png": picture, "b.gif": "\x00" + picture, "c.txt": "c"})})
+	pictures.refuse("no text file", "read_file", "path", "b.gif")
+	if res := pictures.do("read_file", "path", "a.png"); res.IsError || len(res.Images) != 1 || !strings.HasPrefix(res.Output, "[image/png, ") {
+		t.Errorf("an image: %+v", res)
+	}
+	if res := pictures.do("read_multiple_files", "paths", []string{"a.png", "b.gif", "c.txt", "a.png"}); res.IsError || len(res.Images) != 2 {
+		t.Errorf("two images: %+v", res)
+	}
 	if res := f.do("read_file", "path", "big"); !strings.Contains(res.Output, fmt.Sprintf("of %d bytes are shown;", tool.MaxOutput+10)) {
 		t.Errorf("%d bytes without a marker", len(res.Output))
 	}

@@ -48,7 +48,8 @@ const (
 // A job is a process of the worker. It ends with Close, with its group as a command
 // does, and when the worker is killed. Unless Keep is set it also ends when the shell
 // that started it is closed: when its session is parked or goes to another worker,
-// where nobody could see it any more. That a session has it is in the session's log: a
+// where nobody could see it any more. A session that is deleted ends its jobs in any
+// case ([Jobs.End]). That a session has it is in the session's log: a
 // job that is there and runs nowhere is lost, and the tools say so.
 type Jobs struct {
 	keep bool
@@ -75,6 +76,11 @@ func (j *Jobs) Close() {
 	j.jobs = map[jobKey]*job{}
 	j.mu.Unlock()
 	stopAll(all)
+}
+
+// End ends the jobs of a session and returns when they are gone.
+func (j *Jobs) End(s holdfast.SessionRef) {
+	stopAll(j.take(func(k jobKey, _ *job) bool { return k.session == s }))
 }
 
 func stopAll(jobs map[jobKey]*job) {

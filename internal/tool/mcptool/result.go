@@ -1,8 +1,10 @@
 package mcptool
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/holdfast-run/holdfast/internal/tool"
@@ -46,6 +48,7 @@ func parseResult(raw json.RawMessage) tool.Result {
 	}
 	var out strings.Builder
 	var m meta
+	var res tool.Result
 	room := tool.MaxOutput // bytes that Meta may still take
 	for _, item := range r.Content {
 		text, keep := describe(item)
@@ -53,6 +56,9 @@ func parseResult(raw json.RawMessage) tool.Result {
 			out.WriteByte('\n')
 		}
 		out.WriteString(text)
+		if seen := picture(item); len(seen) > 0 && !res.AddImage(seen) && strings.HasPrefix(http.DetectContentType(seen), "image/") {
+			out.WriteString("\n[the image above is not shown to the model: it is too large, broken, or none of PNG, JPEG, GIF and WebP]")
+		}
 		if !keep {
 			continue
 		}
@@ -79,7 +85,7 @@ func parseResult(raw json.RawMessage) tool.Result {
 			out.WriteString("The tool ended and said nothing.")
 		}
 	}
-	res := tool.Result{Output: tool.Bound(out.String()), IsError: r.IsError}
+	res.Output, res.IsError = tool.Bound(out.String()), r.IsError
 	if len(m.Content) > 0 || len(m.StructuredContent) > 0 {
 		encoded, err := json.Marshal(m)
 		if err == nil { // raw parts of a message that was read cannot fail
@@ -87,6 +93,26 @@ func parseResult(raw json.RawMessage) tool.Result {
 		}
 	}
 	return res
+}
+
+// picture is the content of an item that is an image, empty for others.
+func picture(raw json.RawMessage) []byte {
+	var c content
+	if json.Unmarshal(raw, &c) != nil {
+		return nil
+	}
+	data := ""
+	switch {
+	case c.Type == "image":
+		data = c.Data
+	case c.Type == "resource" && c.Resource != nil && strings.HasPrefix(c.Resource.MIMEType, "image/"):
+		data = c.Resource.Blob
+	}
+	seen, err := base64.StdEncoding.DecodeString(data)
+	if err != nil {
+		return nil
+	}
+	return seen
 }
 
 // describe returns what the model reads of an item, and whether the item goes

@@ -1,0 +1,112 @@
+package tool_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"image"
+	"image/color"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/holdfast-run/holdfast/internal/tool"
+)
+
+// noise is an image that does not compress.
+func noise(w, h int) image.Image {
+	r := rand.New(rand.NewPCG(1, 2))
+	m := image.NewNRGBA(image.Rect(0, 0, w, h))
+	for i := range m.Pix {
+		m.Pix[i] = byte(r.Uint32())
+	}
+	return m
+}
+
+func encoded(t *testing.T, m image.Image) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := png.Encode(&b, m); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// shown is the content that a model is shown.
+func shown(t *testing.T, content []byte) (mediaType string, out []byte) {
+	t.Helper()
+	part, ok := tool.Image(content)
+	if !ok {
+		return "", nil
+	}
+	head, data, _ := strings.Cut(part.ImageURL.URL, ",")
+	out, err := base64.StdEncoding.DecodeString(data)
+	if err != nil || part.Type != "image_url" {
+		t.Fatalf("%v: %s", err, head)
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(head, "data:"), ";base64"), out
+}
+
+// TestImage: an image that providers take goes as it is, a larger one as a smaller
+// picture, and what would have a provider refuse the conversation does not go.
+func TestImage(t *testing.T) {
+	small := encoded(t, noise(40, 30))
+	var jpg, anim bytes.Buffer
+	if err := jpeg.Encode(&jpg, noise(40, 30), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := gif.Encode(&anim, noise(40, 30), nil); err != nil {
+		t.Fatal(err)
+	}
+	webp := append([]byte("RIFF\x10\x00\x00\x00WEBPVP8 "), make([]byte, 8)...)
+	for name, c := range map[string]struct {
+		content []byte
+		want    string
+	}{
+		"png": {small, "image/png"}, "jpeg": {jpg.Bytes(), "image/jpeg"}, "gif": {anim.Bytes(), "image/gif"}, "webp": {webp, "image/webp"},
+		"nothing": {nil, ""}, "text": {[]byte("hello"), ""}, "png that broke off": {small[:len(small)-20], ""},
+		"jpeg that broke off": {jpg.Bytes()[:jpg.Len()-20], ""}, "webp that broke off": {webp[:len(webp)-1], ""},
+		"png without a size": {small[:20], ""}, "bmp": {append([]byte("BM"), make([]byte, 60)...), ""},
+	} {
+		mediaType, out := shown(t, c.content)
+		if mediaType != c.want || mediaType != "" && !bytes.Equal(out, c.content) {
+			t.Errorf("%s: %q, %d bytes of %d", name, mediaType, len(out), len(c.content))
+		}
+	}
+
+	large := encoded(t, noise(1800, 600))
+	if len(large) <= tool.MaxImage {
+		t.Fatalf("an image of %d bytes is not large", len(large))
+	}
+	mediaType, out := shown(t, large)
+	cfg, err := jpeg.DecodeConfig(bytes.NewReader(out))
+	if err != nil || mediaType != "image/jpeg" || len(out) > tool.MaxImage || cfg.Width < 300 || cfg.Width < 2*cfg.Height {
+		t.Errorf("%s of %d bytes, %dx%d: %v", mediaType, len(out), cfg.Width, cfg.Height, err)
+	}
+
+	// Few bytes, many pixels: of one size that is decoded, and of one that is not.
+	for side, want := range map[int]string{9000: "image/jpeg", 60000: ""} {
+		flat := image.NewPaletted(image.Rect(0, 0, side, 1000), color.Palette{color.White, color.Black})
+		if mediaType, _ := shown(t, encoded(t, flat)); mediaType != want {
+			t.Errorf("a side of %d pixels: %q", side, mediaType)
+		}
+	}
+}
+
+// TestImagesOfAResult: a result has no more images than the log takes.
+func TestImagesOfAResult(t *testing.T) {
+	var res tool.Result
+	one := encoded(t, noise(150, 150))
+	n := 0
+	for res.AddImage(one) {
+		n++
+	}
+	if n < 1 || n > tool.MaxImages/len(one) || len(res.Images) != n {
+		t.Errorf("%d images of %d bytes, %d kept", n, len(one), len(res.Images))
+	}
+	if res.AddImage([]byte("no image")) {
+		t.Error("text is an image")
+	}
+}
