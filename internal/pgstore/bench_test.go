@@ -8,6 +8,8 @@ import (
 
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
+	"github.com/holdfast-run/holdfast/internal/pgstore"
+	"github.com/holdfast-run/holdfast/internal/search/searchtest"
 	"github.com/holdfast-run/holdfast/internal/testenv"
 )
 
@@ -104,3 +106,30 @@ func exec(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
 		t.Fatalf("%s: %v", sql, err)
 	}
 }
+
+// BenchmarkRecordSearch is what the index of the search costs the recorder.
+func BenchmarkRecordSearch(b *testing.B) {
+	searchtest.BenchmarkRecord(b, func(b *testing.B, noIndex bool) searchtest.Archive {
+		return openIndex(b, noIndex)
+	})
+}
+
+func openIndex(b *testing.B, noIndex bool) *pgstore.Store {
+	b.Helper()
+	dsn := testenv.Postgres(b, testenv.PostgresDurable)
+	if err := pgstore.Migrate(b.Context(), dsn, quiet); err != nil {
+		b.Fatal(err)
+	}
+	s, err := pgstore.Open(b.Context(), dsn, pgstore.Options{Logger: quiet.Logger, NoIndex: noIndex})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// BenchmarkSearch searches 40,000 messages of 20,000 sessions.
+func BenchmarkSearch(b *testing.B) { searchtest.BenchmarkSearch(b, openIndex(b, false), 20_000) }
+
+// BenchmarkIndex is how fast the index catches up.
+func BenchmarkIndex(b *testing.B) { searchtest.BenchmarkIndex(b, openIndex(b, false)) }

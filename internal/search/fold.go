@@ -32,10 +32,17 @@ type Message struct {
 // session is new and may inherit some. Most batches have none: they are parts of
 // what models stream.
 func Marks(b *events.Batch) (refs []holdfast.SessionRef) {
+	seen := map[holdfast.SessionRef]bool{}
 	for i := range b.Sessions {
 		se := &b.Sessions[i]
-		if slices.ContainsFunc(se.Events, func(e events.Envelope) bool { return marks(e.Type) }) && !slices.Contains(refs, se.Session) {
-			refs = append(refs, se.Session)
+		for j := range se.Events {
+			if marks(se.Events[j].Type) {
+				if !seen[se.Session] {
+					seen[se.Session] = true
+					refs = append(refs, se.Session)
+				}
+				break
+			}
 		}
 	}
 	return refs

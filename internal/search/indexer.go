@@ -21,6 +21,11 @@ const (
 	// found. away is the pause after a failure.
 	look = 250 * time.Millisecond
 	away = 2 * time.Second
+	// rest is how many times as long as a round took the pause behind it is at least:
+	// the recorder needs the database and the processor more. Who has been behind for
+	// late rests only as long as it took.
+	rest = 9
+	late = time.Minute
 	// walkAgain is how long after the end of a walk the next one begins.
 	walkAgain = 24 * time.Hour
 	// marksAtOnce and walkAtOnce are how many notes and sessions are read at once.
@@ -80,6 +85,7 @@ func (x *Indexer) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	failing := false
+	var behind time.Time // since when there is more than one round takes
 	for {
 		select {
 		case <-ctx.Done():
@@ -98,16 +104,28 @@ func (x *Indexer) Run(ctx context.Context) error {
 			failing, wait = true, away
 		case err == nil:
 			failing = false
-			switch {
-			case !r.Led:
-				wait = standby
-			case r.More:
-				// As long as it took: others want the database and the processor, too.
-				wait = min(time.Since(began), look)
-			}
+			wait, behind = pause(r, began, time.Now(), behind)
 		}
 		timer.Reset(wait)
 	}
+}
+
+// pause is how long to rest behind a round, and since when the indexer is behind.
+func pause(r Round, began, ended, behind time.Time) (time.Duration, time.Time) {
+	took := ended.Sub(began)
+	switch {
+	case !r.Led:
+		return standby, time.Time{}
+	case !r.More:
+		return max(look, rest*took), time.Time{}
+	case !r.Noted: // the walk has time
+		return rest * took, time.Time{}
+	case behind.IsZero():
+		return rest * took, began
+	case ended.Sub(behind) < late:
+		return rest * took, behind
+	}
+	return took, behind
 }
 
 // leave gives the lease up.
@@ -129,6 +147,8 @@ type Round struct {
 	// Led says that this process is the one that indexes, More that there is more to
 	// do at once.
 	Led, More bool
+	// Noted says that it was about notes, not the walk.
+	Noted bool
 }
 
 // Round indexes what is noted; if nothing is, it goes a step of the walk, if one is
@@ -151,7 +171,7 @@ func (x *Indexer) Round(ctx context.Context) (Round, error) {
 		return Round{}, err
 	}
 	if len(marks) > 0 {
-		return Round{Led: true, More: len(marks) == marksAtOnce}, x.marked(ctx, marks)
+		return Round{Led: true, More: len(marks) == marksAtOnce, Noted: true}, x.marked(ctx, marks)
 	}
 	if now.Sub(x.walk.Ended) < walkAgain {
 		return Round{Led: true}, nil

@@ -2,11 +2,14 @@ package sqlitestore_test
 
 import (
 	"database/sql"
+	"log/slog"
 	"path/filepath"
 	"testing"
 
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
+	"github.com/holdfast-run/holdfast/internal/search/searchtest"
+	"github.com/holdfast-run/holdfast/internal/sqlitestore"
 )
 
 // BenchmarkRecord records batches of 1,000 events over 500 sessions: "store" is
@@ -77,3 +80,24 @@ func BenchmarkRead(b *testing.B) {
 	}
 	eventstest.BenchmarkRead(b, s, load.Ref(0), 100_000)
 }
+
+// BenchmarkRecordSearch is what the index of the search costs the recorder.
+func BenchmarkRecordSearch(b *testing.B) {
+	searchtest.BenchmarkRecord(b, func(b *testing.B, noIndex bool) searchtest.Archive { return openIndex(b, noIndex) })
+}
+
+func openIndex(b *testing.B, noIndex bool) *sqlitestore.Store {
+	b.Helper()
+	s, err := sqlitestore.Open(b.Context(), filepath.Join(b.TempDir(), "archive.db"), sqlitestore.Options{Logger: slog.New(slog.DiscardHandler), NoIndex: noIndex})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// BenchmarkSearch searches 40,000 messages of 20,000 sessions.
+func BenchmarkSearch(b *testing.B) { searchtest.BenchmarkSearch(b, openIndex(b, false), 20_000) }
+
+// BenchmarkIndex is how fast the index catches up.
+func BenchmarkIndex(b *testing.B) { searchtest.BenchmarkIndex(b, openIndex(b, false)) }

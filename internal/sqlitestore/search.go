@@ -24,10 +24,21 @@ func (s *Store) mark(ctx context.Context, tx *sql.Tx, b *events.Batch) error {
 	if s.noIndex {
 		return nil
 	}
-	for _, ref := range search.Marks(b) {
-		if _, err := tx.ExecContext(ctx, `INSERT INTO search_queue (tenant, session) VALUES (?, ?)`, ref.Tenant, ref.Session); err != nil {
-			return fmt.Errorf("note that %s is to be indexed: %w", ref, err)
-		}
+	refs := search.Marks(b)
+	if len(refs) == 0 {
+		return nil
+	}
+	keys := make([][2]string, len(refs))
+	for i, r := range refs {
+		keys[i] = [2]string{r.Tenant, r.Session}
+	}
+	list, err := json.Marshal(keys)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO search_queue (tenant, session)
+		SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)`, string(list)); err != nil {
+		return fmt.Errorf("note what is to be indexed: %w", err)
 	}
 	return nil
 }
