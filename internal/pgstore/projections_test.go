@@ -73,3 +73,16 @@ func TestSearch(t *testing.T) {
 		return open(t, database(t))
 	})
 }
+
+// TestSearchLeavesNothing: behind a deletion no table of the index has a row.
+func TestSearchLeavesNothing(t *testing.T) {
+	dsn := database(t)
+	s, conn := open(t, dsn), connect(t, dsn)
+	searchtest.Deleted(t, s, func(table string) (n int) {
+		exec(t, conn, "SELECT set_config('holdfast.tenant', '*', false)")
+		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	})
+}

@@ -19,7 +19,7 @@ import (
 
 var _ search.Store = (*Store)(nil)
 
-// searchTimeout is how long a search may take.
+// searchTimeout is how long each statement of a search may take.
 const searchTimeout = "5s"
 
 // queueMarks notes the sessions of a batch that the index has to look at.
@@ -290,14 +290,22 @@ func wordsQuery(tenant string, q search.Query) string {
 	return b.String()
 }
 
-// Search implements [search.Store].
-func (s *Store) Search(ctx context.Context, tenant string, p search.Page) (found search.Found, err error) {
-	args := []any{wordsQuery(tenant, p.Query), tenant}
+// newest is how many of a tenant's messages are looked through, the newest first,
+// before the index is asked.
+const newest = 1000
+
+// searchSQL is the statement of a search. There are two ways: among the tenant's
+// newest messages, which finds what is said often, of which the index would give out
+// all and which would then have to be sorted; and by the index, which finds what is
+// said rarely. The planner, which would have to choose, cannot tell them apart: below
+// row level security it guesses.
+func searchSQL(tenant string, p search.Page, recent bool) (query string, args []any) {
+	args = []any{wordsQuery(tenant, p.Query), tenant}
 	arg := func(v any) string {
 		args = append(args, v)
 		return "$" + strconv.Itoa(len(args))
 	}
-	where := ""
+	where := "m.tenant = $2"
 	if p.Session != "" {
 		where += " AND m.session = " + arg(p.Session)
 	}
@@ -308,34 +316,59 @@ func (s *Store) Search(ctx context.Context, tenant string, p search.Page) (found
 	if p.Before != (search.Place{}) {
 		before = " AND (m.at, m.session, m.seq) < (" + arg(p.Before.At) + "::timestamptz, " + arg(p.Before.Session) + "::text, " + arg(int64(p.Before.Seq)) + "::bigint)"
 	}
-	const columns = `m.session, m.seq, m.at, m.role, m.run, m.agent, m.said`
-	from := ` FROM search_words AS w JOIN search_messages AS m ON m.id = w.id
-		JOIN sessions AS s ON s.tenant = m.tenant AND s.id = m.session AND NOT s.deleted
-		WHERE w.words @@ $1::text::tsquery AND m.tenant = $2` + where
-	query := `SELECT ` + columns + `, s.title` + from + before
+	const (
+		columns = `m.session, m.seq, m.at, m.role, m.run, m.agent, m.said`
+		order   = ` ORDER BY m.at DESC, m.session DESC, m.seq DESC LIMIT `
+	)
+	var with, from string
+	if recent {
+		with = `WITH f AS MATERIALIZED (SELECT m.* FROM search_messages AS m WHERE ` + where + before + order + strconv.Itoa(newest) + `) `
+		from = ` FROM f AS m JOIN search_words AS w ON w.id = m.id AND w.words @@ $1::text::tsquery`
+	} else {
+		with = `WITH f AS MATERIALIZED (SELECT id FROM search_words WHERE words @@ $1::text::tsquery) `
+		from = ` FROM f JOIN search_messages AS m ON m.id = f.id AND ` + where
+	}
+	from += ` JOIN sessions AS s ON s.tenant = $2 AND s.id = m.session AND NOT s.deleted`
+	query = with + `SELECT ` + columns + `, s.title` + from + ` WHERE true` + before
 	if p.BySession {
-		query = `SELECT ` + columns + `, m.title FROM (
+		query = with + `SELECT ` + columns + `, m.title FROM (
 				SELECT ` + columns + `, s.title, row_number() OVER (PARTITION BY m.session ORDER BY m.at DESC, m.seq DESC) AS nth` + from + `) AS m
 			WHERE m.nth = 1` + before
 	}
-	query += ` ORDER BY m.at DESC, m.session DESC, m.seq DESC LIMIT ` + arg(p.Limit)
-	err = s.send(ctx, ofTenant(tenant), "search messages", func(b *pgx.Batch) {
-		// How many rows a query finds depends on its words: a plan is made for each.
-		b.Queue(`SELECT set_config('statement_timeout', $1, true), set_config('plan_cache_mode', 'force_custom_plan', true)`, searchTimeout)
-		b.Queue(`SELECT walk_ended IS NULL FROM search_state`).QueryRow(func(row pgx.Row) error { return row.Scan(&found.Indexing) })
-		b.Queue(query, args...).Query(func(rows pgx.Rows) error {
-			for rows.Next() {
-				var h search.Hit
-				var role string
-				if err := rows.Scan(&h.Session, &h.Seq, &h.At, &role, &h.Run, &h.Agent, &h.Text, &h.Title); err != nil {
-					return err
+	return query + order + arg(p.Limit), args
+}
+
+// Search implements [search.Store].
+func (s *Store) Search(ctx context.Context, tenant string, p search.Page) (found search.Found, err error) {
+	look := func(recent bool) error {
+		found = search.Found{}
+		query, args := searchSQL(tenant, p, recent)
+		return s.send(ctx, ofTenant(tenant), "search messages", func(b *pgx.Batch) {
+			// How many rows a query finds depends on its words: a plan is made for each.
+			b.Queue(`SELECT set_config('statement_timeout', $1, true), set_config('plan_cache_mode', 'force_custom_plan', true)`, s.searchTimeout)
+			b.Queue(`SELECT walk_ended IS NULL FROM search_state`).QueryRow(func(row pgx.Row) error { return row.Scan(&found.Indexing) })
+			b.Queue(query, args...).Query(func(rows pgx.Rows) error {
+				for rows.Next() {
+					var h search.Hit
+					var role string
+					if err := rows.Scan(&h.Session, &h.Seq, &h.At, &role, &h.Run, &h.Agent, &h.Text, &h.Title); err != nil {
+						return err
+					}
+					h.At, h.Role = h.At.UTC(), holdfast.Role(role)
+					found.Hits = append(found.Hits, h)
 				}
-				h.At, h.Role = h.At.UTC(), holdfast.Role(role)
-				found.Hits = append(found.Hits, h)
-			}
-			return rows.Err()
+				return rows.Err()
+			})
 		})
-	})
+	}
+	// Which hit is the newest of its session is not seen from behind a cursor.
+	recent := !p.BySession || p.Before == search.Place{}
+	if recent {
+		err = look(true)
+	}
+	if !recent || err == nil && len(found.Hits) < p.Limit {
+		err = look(false)
+	}
 	if err != nil {
 		if holdfast.CodeOf(err) == holdfast.CodeTimeout {
 			err = holdfast.WrapError(holdfast.CodeTimeout, err, "the search took too long: give more or rarer words, or a session")

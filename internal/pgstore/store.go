@@ -67,7 +67,10 @@ type Store struct {
 	rows      gather[holdfast.SessionRef, events.SessionInfo]
 	revisions gather[revisionKey, agent.Revision]
 
-	noIndex     bool
+	noIndex bool
+	// searchTimeout ends the statements of a search.
+	searchTimeout string
+
 	unprojected atomic.Int64
 }
 
@@ -93,7 +96,7 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, wrap(ctx, err, "connect to the database")
 	}
-	s := &Store{pool: pool, log: o.Logger, noIndex: o.NoIndex}
+	s := &Store{pool: pool, log: o.Logger, noIndex: o.NoIndex, searchTimeout: searchTimeout}
 	s.rows.one, s.rows.many = s.row, s.rowsOf
 	s.revisions.one, s.revisions.many = s.revision, s.revisionsOf
 	if err := s.checkVersion(ctx); err != nil {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
 )
@@ -34,3 +35,6 @@ func (s *Store) SetRoom(ctx context.Context, pages int) error {
 	}
 	return s.w.QueryRowContext(ctx, fmt.Sprintf("PRAGMA max_page_count=%d", most)).Scan(&most)
 }
+
+// SetSearchTimeout changes how long a search may take.
+func (s *Store) SetSearchTimeout(d time.Duration) { s.searchTimeout = d }

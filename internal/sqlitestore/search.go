@@ -257,7 +257,7 @@ func wordsQuery(q search.Query) string {
 func (s *Store) Search(ctx context.Context, tenant string, p search.Page) (search.Found, error) {
 	const doing = "search messages"
 	var found search.Found
-	limited, cancel := context.WithTimeoutCause(ctx, searchTimeout, errSlow)
+	limited, cancel := context.WithTimeoutCause(ctx, s.searchTimeout, errSlow)
 	defer cancel()
 	fail := func(err error) error {
 		if errors.Is(context.Cause(limited), errSlow) {

@@ -21,6 +21,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
@@ -55,7 +56,10 @@ type Store struct {
 	// commit ends the transactions of write; tests let it fail.
 	commit func(*sql.Tx) error
 
-	noIndex     bool
+	noIndex bool
+	// searchTimeout ends a search.
+	searchTimeout time.Duration
+
 	unprojected atomic.Int64
 }
 
@@ -74,7 +78,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open archive %s: %w", path, err)
 	}
-	s := &Store{path: abs, log: o.Logger, noIndex: o.NoIndex, commit: (*sql.Tx).Commit}
+	s := &Store{path: abs, log: o.Logger, noIndex: o.NoIndex, searchTimeout: searchTimeout, commit: (*sql.Tx).Commit}
 	if err := os.MkdirAll(filepath.Dir(abs), 0o700); err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}

@@ -41,7 +41,8 @@ CREATE TABLE search_words (
     id    bigint   NOT NULL PRIMARY KEY,
     words tsvector NOT NULL
 );
-CREATE INDEX search_words_words ON search_words USING gin (words);
+-- What is inserted waits in a list that every search reads: a short one, in KiB.
+CREATE INDEX search_words_words ON search_words USING gin (words) WITH (gin_pending_list_limit = 512);
 
 -- Who brings the index up to the log, and where the walk over all sessions stands.
 CREATE TABLE search_state (

@@ -351,6 +351,41 @@ func testDeleted(w *world) {
 	w.want("damson", "")
 }
 
+// Deleted checks that of deleted sessions nothing is left. rows counts the rows of a
+// table of an empty store.
+func Deleted(t *testing.T, s Archive, rows func(table string) int) {
+	w := newWorld(t, s)
+	tables := []string{"search_queue", "search_sessions", "search_messages", "search_words"}
+	for _, id := range []string{"parent", "other"} {
+		w.say(ref("acme", id), "olive")
+		w.answer(ref("acme", id), "root", "olive oil")
+	}
+	w.fork(ref("acme", "child"), ref("acme", "parent"), w.log(ref("acme", "parent")).seq)
+	w.index()
+	for _, table := range tables[1:] {
+		if rows(table) < 3 {
+			t.Errorf("%s has %d rows", table, rows(table))
+		}
+	}
+	w.say(ref("acme", "other"), "olive again") // noted, and deleted before it is read
+	for _, id := range []string{"parent", "other", "child"} {
+		w.delete(ref("acme", id))
+	}
+	for _, table := range tables[1:] { // at once: a note names the session and no more
+		if n := rows(table); n != 0 {
+			t.Errorf("%s has %d rows", table, n)
+		}
+	}
+	w.index()
+	w.now = w.now.Add(25 * time.Hour)
+	w.index()
+	for _, table := range tables {
+		if n := rows(table); n != 0 {
+			t.Errorf("behind the index, %s has %d rows", table, n)
+		}
+	}
+}
+
 func testTenants(w *world) {
 	w.say(ref("acme", "s"), "elderberry of acme")
 	w.say(ref("bolt", "s"), "elderberry of bolt")

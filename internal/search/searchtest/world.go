@@ -18,8 +18,6 @@ type Archive interface {
 	search.Store
 }
 
-const stream = "EVENTS-0"
-
 // start is when all logs begin.
 var start = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 
@@ -29,7 +27,9 @@ type world struct {
 	s   Archive
 	x   *search.Indexer
 	now time.Time
-	at  uint64
+	// stream is where its events come from, at how far it is recorded.
+	stream string
+	at     uint64
 	// logs are the sessions, in one clock: what is said later is later.
 	logs  map[holdfast.SessionRef]*log
 	clock time.Time
@@ -44,7 +44,7 @@ type log struct {
 }
 
 func newWorld(t *testing.T, s Archive) *world {
-	w := &world{t: t, s: s, now: start, clock: start, logs: map[holdfast.SessionRef]*log{}}
+	w := &world{t: t, s: s, now: start, clock: start, stream: "EVENTS-0", logs: map[holdfast.SessionRef]*log{}}
 	w.x = search.New(search.Config{Index: s, Log: s, Name: "test", Now: func() time.Time { return w.now }})
 	return w
 }
@@ -81,17 +81,29 @@ func (w *world) add(l *log, agent string, evs ...holdfast.Event) {
 // record stores what was added, in one batch.
 func (w *world) record() {
 	w.t.Helper()
-	b := events.Batch{Stream: stream, From: w.at, To: w.at + 1}
+	if err := w.tryRecord(w.batch()); err != nil {
+		w.t.Fatalf("Record: %v", err)
+	}
+}
+
+// batch takes what was added.
+func (w *world) batch() events.Batch {
+	b := events.Batch{Stream: w.stream, From: w.at, To: w.at + 1}
 	for _, l := range w.logs {
 		if len(l.wait) > 0 {
 			b.Sessions = append(b.Sessions, events.SessionEvents{Session: l.ref, Events: l.wait})
 			l.wait = nil
 		}
 	}
-	if err := w.s.Record(w.t.Context(), b); err != nil {
-		w.t.Fatalf("Record: %v", err)
+	return b
+}
+
+func (w *world) tryRecord(b events.Batch) error {
+	err := w.s.Record(w.t.Context(), b)
+	if err == nil {
+		w.at++
 	}
-	w.at++
+	return err
 }
 
 // say records a message of the user.
