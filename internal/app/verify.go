@@ -126,13 +126,21 @@ func (v *verifier) session(ctx context.Context, ref holdfast.SessionRef) error {
 		}
 		return nil
 	})
+	short := recorded && head.Seq < row.Head.Seq && (err == nil || errors.Is(err, events.ErrNoSession))
+	if (short || errors.Is(err, events.ErrGap) || errors.Is(err, events.ErrCorrupt)) && !row.Deleted {
+		// It may have been deleted since its row was read.
+		if again, rerr := v.store.Session(ctx, ref); rerr == nil && again.Deleted {
+			v.report.Sessions--
+			return v.session(ctx, ref)
+		}
+	}
 	switch {
 	case row.Deleted && (head.Seq == 0 || state.Deleted):
 		return nil // its events are gone, as they should be, or a fork needs them
 	case errors.Is(err, events.ErrGap), errors.Is(err, events.ErrCorrupt):
 		v.bad(events.Violation{Session: ref, Seq: head.Seq + 1, Rule: "read", Detail: err.Error()})
 		return nil
-	case recorded && head.Seq < row.Head.Seq && (err == nil || errors.Is(err, events.ErrNoSession)):
+	case short:
 		v.bad(events.Violation{
 			Session: ref, Seq: head.Seq + 1, Rule: "read",
 			Detail: fmt.Sprintf("the log ends at %d, the database has recorded %d events", head.Seq, row.Head.Seq),

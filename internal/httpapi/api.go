@@ -108,6 +108,9 @@ type Config struct {
 	// MaxImport is the most bytes of an imported session, which is kept in a file
 	// while it is checked, not in memory. Default 4 GiB.
 	MaxImport int64
+	// BodyTime is how long the body of a request may take, and how long that of an
+	// import may be slower than it should be. Default 1 min.
+	BodyTime time.Duration
 	// AnswerWait is how long a request waits for the owner of its session before it
 	// says that the outcome is not yet known. Default 5 s.
 	AnswerWait time.Duration
@@ -154,6 +157,7 @@ func New(cfg Config) (*API, error) {
 	cfg.Version = cmp.Or(cfg.Version, "dev")
 	cfg.MaxBody = cmp.Or(cfg.MaxBody, 1<<20)
 	cfg.MaxImport = cmp.Or(cfg.MaxImport, 4<<30)
+	cfg.BodyTime = cmp.Or(cfg.BodyTime, time.Minute)
 	cfg.AnswerWait = cmp.Or(cfg.AnswerWait, 5*time.Second)
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, 8*time.Second)
 	cfg.WriteTimeout = cmp.Or(cfg.WriteTimeout, 30*time.Second)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 	"unicode/utf8"
 
@@ -15,14 +16,19 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events"
 )
 
+// lateBody is said of a body that did not come.
+const lateBody = "the body did not come in the time that there is for it"
+
 // readBody reads a request's body of at most max bytes. Its errors have
-// CodeTooLarge or CodeInvalid.
+// CodeTooLarge, CodeTimeout or CodeInvalid.
 func readBody(w http.ResponseWriter, r *http.Request, max int64) ([]byte, error) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, max))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, holdfast.Errorf(holdfast.CodeTooLarge, "the body is larger than %d bytes", max)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, holdfast.WrapError(holdfast.CodeTimeout, errSlowBody, lateBody)
 	case err != nil:
 		return nil, holdfast.WrapError(holdfast.CodeInvalid, err, "the body could not be read to its end")
 	}

@@ -54,11 +54,18 @@ func status(c holdfast.Code) int {
 // not take.
 var errMediaType = errors.New("unsupported media type")
 
+// errSlowBody is in the chain of the error for a body that does not come in time.
+var errSlowBody = errors.New("the body does not come in time")
+
 // statusOfError is the status of an error: that of its code but for bodies of a
-// wrong type, which are CodeInvalid with a status of their own.
+// wrong type, which are CodeInvalid, and such as do not come, which are CodeTimeout,
+// with statuses of their own.
 func statusOfError(err error) int {
-	if errors.Is(err, errMediaType) {
+	switch {
+	case errors.Is(err, errMediaType):
 		return http.StatusUnsupportedMediaType
+	case errors.Is(err, errSlowBody):
+		return http.StatusRequestTimeout
 	}
 	return status(holdfast.CodeOf(err))
 }
@@ -108,7 +115,7 @@ func (p *Problem) ContentType(string) string { return "application/problem+json"
 
 // GetHeaders returns what the answer says beside its body.
 func (p *Problem) GetHeaders() http.Header {
-	if p.Code.Retryable() {
+	if p.Code.Retryable() && p.Status != http.StatusRequestTimeout { // to send it again as slowly is of no use
 		return http.Header{"Retry-After": {strconv.Itoa(retryAfter)}}
 	}
 	return nil
@@ -184,8 +191,8 @@ type legacyError struct {
 func (a *API) writeLegacyError(w http.ResponseWriter, r *http.Request, err error) {
 	a.logError(r.Context(), "request failed", err)
 	code := holdfast.CodeOf(err)
-	st := status(code)
-	if code.Retryable() {
+	st := statusOfError(err)
+	if code.Retryable() && st != http.StatusRequestTimeout {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	if st == http.StatusUnauthorized {

@@ -1,11 +1,13 @@
 package httpapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
@@ -225,9 +227,18 @@ func (l legacyAPI) say(mode string, answer map[string]any) legacyHandler {
 	}
 }
 
-// maxBatch is how many sessions one request deletes.
-const maxBatch = 100
+const (
+	// maxBatch is how many sessions one request deletes, batchAtOnce how many of them
+	// at the same time.
+	maxBatch    = 1000
+	batchAtOnce = 32
+	// batchTime is when the rest of a batch counts as failed: while somebody still waits
+	// for the answer.
+	batchTime = 50 * time.Second
+)
 
+// deleteBatch deletes sessions. One that is deleted already, or meanwhile by somebody
+// else, counts as deleted; one that there never was as failed.
 func (l legacyAPI) deleteBatch(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		IDs []string `json:"session_ids"`
@@ -238,19 +249,35 @@ func (l legacyAPI) deleteBatch(w http.ResponseWriter, r *http.Request) error {
 	if len(in.IDs) == 0 || len(in.IDs) > maxBatch {
 		return holdfast.Errorf(holdfast.CodeInvalid, "session_ids: want 1 to %d", maxBatch)
 	}
-	// Each waits for its owner: together that may be longer than a request may take.
+	// Each waits for its owner: together that may be longer than the server gives a request.
 	rc := http.NewResponseController(w)
 	if err := errors.Join(rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(time.Time{})); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return fmt.Errorf("lift the limit of the request's time: %w", err)
 	}
+	ctx, cancel := context.WithTimeout(r.Context(), batchTime)
+	defer cancel()
+	gone := map[string]*bool{}
+	var wg sync.WaitGroup
+	places := make(chan struct{}, batchAtOnce)
+	for _, id := range in.IDs {
+		if gone[id] != nil {
+			continue
+		}
+		deleted := new(bool)
+		gone[id] = deleted
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			ref := holdfast.SessionRef{Tenant: tenantOf(ctx), Session: id}
+			if *deleted = ctx.Err() == nil && l.deleteOne(ctx, ref); !*deleted {
+				l.logger.DebugContext(ctx, "a session of a batch was not deleted", "session", ref.String())
+			}
+		})
+	}
+	wg.Wait()
 	failed := []string{}
 	for _, id := range in.IDs {
-		ref := holdfast.SessionRef{Tenant: tenantOf(r.Context()), Session: id}
-		err := ref.Validate()
-		if err == nil {
-			err = l.delete(r.Context(), ref, "")
-		}
-		if err != nil && !errors.Is(err, errPending) {
+		if !*gone[id] {
 			failed = append(failed, id)
 		}
 	}
@@ -258,4 +285,24 @@ func (l legacyAPI) deleteBatch(w http.ResponseWriter, r *http.Request) error {
 		"deleted_count": len(in.IDs) - len(failed), "failed_count": len(failed), "failed_ids": failed,
 	})
 	return nil
+}
+
+// deleteOne reports whether a session is deleted, or will be.
+func (l legacyAPI) deleteOne(ctx context.Context, ref holdfast.SessionRef) bool {
+	if ref.Validate() != nil {
+		return false
+	}
+	err := l.exists(ctx, ref)
+	if err == nil {
+		err = l.delete(ctx, ref, "")
+		if holdfast.CodeOf(err) == holdfast.CodeNotFound {
+			return true // it was there: somebody else was quicker
+		}
+	}
+	if err == nil || errors.Is(err, errPending) || errors.Is(err, errDeleted) || holdfast.CodeOf(err) == holdfast.CodeGone {
+		return true
+	}
+	// Of one that was deleted long ago only the archive knows.
+	row, err := l.cfg.Store.Session(ctx, ref)
+	return err == nil && row.Deleted
 }

@@ -122,7 +122,10 @@ func wantsAgent(typ string) bool {
 // accumulate returns the event with all arguments so far, which is what existing
 // clients expect of a partial_tool_call. So that a long call does not cost the
 // square of its length, it is sent again only when it has grown by an eighth,
-// and no more when it is longer than maxPartial; then the result is nil.
+// and no more when it is longer than maxPartial; then the result is nil. So it is of
+// a call whose beginning is before the stream's: its name comes with the first piece
+// alone, and the rest of its arguments would look like all of them. The tool_call
+// that follows has it whole.
 func (l *legacyWire) accumulate(line []byte) ([]byte, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(line, &members); err != nil {
@@ -134,6 +137,9 @@ func (l *legacyWire) accumulate(line []byte) ([]byte, error) {
 	}
 	p := l.partial[delta.ID]
 	if p == nil {
+		if delta.Function.Name == "" {
+			return nil, nil
+		}
 		p = &partialCall{call: holdfast.NewToolCall(delta.ID, "", "")}
 		l.partial[delta.ID] = p
 	}

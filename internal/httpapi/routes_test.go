@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/holdfast-run/holdfast/internal/agent"
@@ -401,20 +402,30 @@ func TestOpenAIRoutes(t *testing.T) {
 // A tenant has only so many imports at the same time, since each fills a file.
 func TestImportsAreLimited(t *testing.T) {
 	w, _, _ := everything(t)
-	var ends []*io.PipeWriter
+	var mu sync.Mutex // guards ends
+	ends := make([]*io.PipeWriter, 2)
 	answers := make(chan error, 2)
-	for range 2 {
-		body, end := io.Pipe()
-		ends = append(ends, end)
-		req, err := http.NewRequestWithContext(t.Context(), "POST", w.srv.URL+"/v1/sessions/import", body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("X-API-Key", acmeKey)
-		go func() {
+	for i := range ends {
+		begin := func() (again bool, err error) {
+			body, end := io.Pipe()
+			mu.Lock()
+			ends[i] = end
+			mu.Unlock()
+			req, err := http.NewRequestWithContext(t.Context(), "POST", w.srv.URL+"/v1/sessions/import", body)
+			if err != nil {
+				return false, err
+			}
+			req.Header.Set("X-API-Key", acmeKey)
 			resp, err := w.srv.Client().Do(req)
-			if err == nil {
-				resp.Body.Close()
+			if err != nil {
+				return false, err
+			}
+			return resp.StatusCode == 429, resp.Body.Close()
+		}
+		go func() {
+			again, err := true, error(nil)
+			for again && err == nil { // the one that looks below may have the place
+				again, err = begin()
 			}
 			answers <- err
 		}()
@@ -429,6 +440,8 @@ func TestImportsAreLimited(t *testing.T) {
 	if resp, body := w.do("POST", "/v1/sessions/import", "x", "X-API-Key", boltKey); resp.StatusCode != 400 {
 		t.Errorf("an import of another tenant: %d %s", resp.StatusCode, body)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	for _, end := range ends {
 		if _, err := end.Write([]byte("x\n")); err != nil {
 			t.Error(err)

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -30,6 +29,10 @@ var humaErrors = sync.OnceFunc(func() {
 			code, msg, errs = holdfast.CodeInvalid, "the body could not be read to its end", nil
 		}
 		p := &Problem{Status: status(code), Title: http.StatusText(status(code)), Detail: msg, Code: code}
+		if st == http.StatusRequestTimeout {
+			p.Status, p.Title, p.Detail = st, http.StatusText(st), lateBody
+			return p
+		}
 		if st == http.StatusUnsupportedMediaType {
 			p.Status, p.Title = st, http.StatusText(st)
 			p.Detail = "the body is of a type that this route does not take; send JSON with the header Content-Type: application/json"
@@ -70,8 +73,10 @@ var humaErrors = sync.OnceFunc(func() {
 // codeOfStatus is the code of a refusal that huma makes by status.
 func codeOfStatus(st int) holdfast.Code {
 	switch st {
-	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusNotAcceptable, http.StatusUnsupportedMediaType, http.StatusRequestTimeout:
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusNotAcceptable, http.StatusUnsupportedMediaType:
 		return holdfast.CodeInvalid
+	case http.StatusRequestTimeout:
+		return holdfast.CodeTimeout
 	case http.StatusRequestEntityTooLarge:
 		return holdfast.CodeTooLarge
 	case http.StatusNotFound:
@@ -155,7 +160,8 @@ const apiDescription = "Sessions of LLM agents that survive any crash.\n\n" +
 	"A session is a log of events, numbered from 1 without gaps. Requests that change something store a command; " +
 	"its acceptance or refusal is an event. An answer with status 200 says that the command has taken effect, one with 202 that it is stored and that its outcome is not known yet: " +
 	"the event stream will tell, and the same request with the same Idempotency-Key asks again.\n\n" +
-	"Errors are application/problem+json; decide by their member code."
+	"Errors are application/problem+json; decide by their member code. What is no HTTP that can be read is answered so, too: 431 with too_large for a header of more than 64 KiB, 400 with invalid, 501 and 505 with not_offered.\n\n" +
+	"A body must come within a minute, an import at 128 KiB a second on average after its first minute and without a pause of more than 30 seconds; one that does not is refused with 408 and the code timeout."
 
 // errorsOf lists the statuses that routes share beside their own.
 func errorsOf(own ...int) []int {
@@ -166,7 +172,7 @@ func errorsOf(own ...int) []int {
 func (a *API) operation(id, method, path, tag, summary, description string, statuses ...int) huma.Operation {
 	return huma.Operation{
 		OperationID: id, Method: method, Path: path, Tags: []string{tag}, Summary: summary, Description: description,
-		MaxBodyBytes: a.cfg.MaxBody, BodyReadTimeout: 60 * time.Second, Errors: errorsOf(statuses...),
+		MaxBodyBytes: a.cfg.MaxBody, BodyReadTimeout: a.cfg.BodyTime, Errors: errorsOf(statuses...),
 	}
 }
 

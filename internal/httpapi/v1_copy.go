@@ -19,8 +19,13 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events"
 )
 
-// importStall is how long the sender of an import may pause.
-const importStall = 30 * time.Second
+const (
+	// importStall is how long the sender of an import may pause.
+	importStall = 30 * time.Second
+	// importRate is how many bytes a second an import must have on average, but for
+	// [Config.BodyTime]: nobody holds a place for days.
+	importRate = 128 << 10
+)
 
 // Imports at the same time, of all and of one tenant: each may fill a file of
 // MaxImport bytes.
@@ -91,8 +96,8 @@ func (a *API) copyRoutes(mux *router, api huma.API) {
 	op = a.operation("import-session", http.MethodPost, "/v1/sessions/import", "sessions", "Import a session",
 		"Makes a session of an exported file, event for event the same: numbers, times, epochs and payloads. A damaged file is refused as a whole, with the number of the line. "+
 			"The session can then go on like any other; timers in it fire, a run that was active in it goes on with the next command or after a minute, and its usage counts. "+
-			"The same file again changes nothing (200), and finishes an import that broke off; another session with the id is a conflict. At most 4 GiB.",
-		http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests)
+			"The same file again changes nothing (200), and finishes an import that broke off; another session with the id is a conflict. At most 4 GiB. The file must come at 128 KiB a second on average after the first minute, with no pause of more than 30 seconds; else it is refused with 408.",
+		http.StatusRequestTimeout, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests)
 	op.Parameters = []*huma.Param{{Name: "id", In: "query", Description: "Id of the new session. Default: the one in the file.", Schema: str}}
 	op.RequestBody = &huma.RequestBody{Required: true, Content: lines}
 	api.OpenAPI().Components.Schemas.Map()["Imported"] = &huma.Schema{
@@ -180,7 +185,7 @@ func (a *API) importBody(w http.ResponseWriter, r *http.Request) (done Imported,
 		_ = os.Remove(spool.Name())
 	}()
 	// All of it is checked before any of it is stored.
-	body := &patientReader{r: http.MaxBytesReader(w, r.Body, a.cfg.MaxImport), rc: http.NewResponseController(w), most: importStall}
+	body := &patientReader{r: http.MaxBytesReader(w, r.Body, a.cfg.MaxImport), rc: http.NewResponseController(w), stall: min(importStall, a.cfg.BodyTime), spare: a.cfg.BodyTime}
 	c, err := events.NewCopyReader(io.TeeReader(body, spool))
 	for err == nil {
 		_, err = c.Next()
@@ -190,7 +195,8 @@ func (a *API) importBody(w http.ResponseWriter, r *http.Request) (done Imported,
 	case errors.As(err, &large):
 		return done, false, holdfast.Errorf(holdfast.CodeTooLarge, "the file is larger than %d bytes", a.cfg.MaxImport)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return done, false, holdfast.WrapError(holdfast.CodeTimeout, err, "the file did not come in time")
+		return done, false, holdfast.WrapError(holdfast.CodeTimeout, errSlowBody, fmt.Sprintf("the file did not come in time: an import may pause for %v, and must have %d KiB a second on average but for its first %v",
+			body.stall, importRate>>10, a.cfg.BodyTime))
 	case !errors.Is(err, io.EOF):
 		return done, false, err
 	}
@@ -223,20 +229,30 @@ func (a *API) importBody(w http.ResponseWriter, r *http.Request) (done Imported,
 	return Imported{ID: ref.Session, Seq: head.Seq}, before.Seq < head.Seq, nil
 }
 
-// patientReader lets a body take as long as it needs, as long as it moves.
+// patientReader lets a body take the time that its length deserves: it may pause for
+// stall, and in all wait for spare longer than importRate asks for. Only the time in
+// which the sender is waited for counts.
 type patientReader struct {
-	r    io.Reader
-	rc   *http.ResponseController
-	most time.Duration
-	set  time.Time
+	r            io.Reader
+	rc           *http.ResponseController
+	stall, spare time.Duration
+	n            int64
+	waited       time.Duration
 }
 
+// Read implements io.Reader. The error of a sender that is too slow is
+// os.ErrDeadlineExceeded.
 func (p *patientReader) Read(b []byte) (int, error) {
-	if now := time.Now(); now.Sub(p.set) > p.most/10 {
-		p.set = now
-		if err := p.rc.SetReadDeadline(now.Add(p.most)); err != nil {
-			return 0, err
-		}
+	left := p.spare + time.Duration(p.n)*(time.Second/importRate) - p.waited
+	if left <= 0 {
+		return 0, os.ErrDeadlineExceeded
 	}
-	return p.r.Read(b)
+	begin := time.Now()
+	if err := p.rc.SetReadDeadline(begin.Add(min(p.stall, left))); err != nil {
+		return 0, err
+	}
+	n, err := p.r.Read(b)
+	p.n += int64(n)
+	p.waited += time.Since(begin)
+	return n, err
 }

@@ -49,7 +49,8 @@ func (a *API) eventRoutes(mux *router, api huma.API) {
 	add("stream-events", "/v1/sessions/{id}/events", "Stream events",
 		"All events behind a cursor, in order and without a gap, and then those to come, as server-sent events (id is the sequence number, data the event) or, with Accept: application/x-ndjson, as JSON lines (an empty line says that the stream is alive). "+
 			"The first of them says where the session stands: an object of type stream_position, which is no event of the log; as a server-sent event it is named position and has no id. Who subscribes after it has sent something learns so what came before. "+
-			"A stream that breaks off goes on with Last-Event-ID, or after, set to the last sequence number that was read. A cursor beyond the end of the session is answered with 410.",
+			"A stream that breaks off goes on with Last-Event-ID, or after, set to the last sequence number that was read. A cursor beyond the end of the session is answered with 410. "+
+			"agent_choice, agent_choice_reasoning and partial_tool_call are pieces, each stored once: a stream that begins in the middle of a model's answer has only the rest of them. A partial_tool_call without a name goes on with the piece before of the same id; who has none leaves it, for the tool_call that follows is whole, as is the message in the session.",
 		map[string]*huma.MediaType{typeSSE: {Schema: inStream}, typeNDJSON: {Schema: inStream}},
 		append([]*huma.Param{
 			session,

@@ -29,23 +29,27 @@ func Listen(addr string, first http.Handler, log *slog.Logger, failed func(error
 	s := &Server{addr: ln.Addr().String(), served: make(chan struct{})}
 	s.Serve(first)
 	s.srv = &http.Server{
-		Handler: timedBodies(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		Handler: answers(timedBodies(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			(*s.front.Load()).ServeHTTP(w, r)
-		}), bodyTime),
+		}), bodyTime)),
+		ConnState:         plainState,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
+		MaxHeaderBytes:    maxHeader,
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	go func() {
 		defer close(s.served)
-		if err := s.srv.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		if err := s.srv.Serve(plainListener{ln}); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			failed(fmt.Errorf("serve HTTP: %w", err))
 		}
 	}()
 	return s, nil
 }
+
+// maxHeader is the most bytes of a request's header; net/http adds 4 KiB.
+const maxHeader = 64 << 10
 
 // connKey is the key of a request's connection in its context.
 type connKey struct{}
@@ -54,6 +58,9 @@ type connKey struct{}
 // request's context, nil for others.
 func Conn(ctx context.Context) net.Conn {
 	c, _ := ctx.Value(connKey{}).(net.Conn)
+	if p, ok := c.(*plainConn); ok {
+		return p.TCPConn
+	}
 	return c
 }
 
