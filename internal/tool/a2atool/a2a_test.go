@@ -266,7 +266,7 @@ const goodCard = `{"name":"x","protocolVersion":"0.3.0","url":"SELF/rpc","capabi
 func TestBadCards(t *testing.T) {
 	for name, c := range map[string]struct{ card, want string }{
 		"garbage":         {"<html>", "cannot be read"},
-		"newer":           {`{"name":"x","supportedInterfaces":[{"url":"https://x.example"}]}`, "none of A2A 0.3"},
+		"newer":           {`{"name":"x","supportedInterfaces":[{"url":"https://x.example"}]}`, "not JSONRPC of A2A 1.0 or 0.3"},
 		"other transport": {`{"protocolVersion":"0.3.0","url":"https://x.example","preferredTransport":"GRPC"}`, "speaks GRPC and not JSONRPC"},
 		"other scheme":    {`{"protocolVersion":"0.3.0","url":"file:///etc/passwd"}`, "no absolute URL"},
 		"endless":         {`{"name":"` + strings.Repeat("x", 2<<20), "more than"},

@@ -1,5 +1,9 @@
-// Package a2atool makes an agent that speaks the A2A protocol (revision 0.3,
+// Package a2atool makes an agent that speaks the A2A protocol (1.0 or 0.3, over
 // JSON-RPC) a [tool.Toolset] of one tool: ask it something, get its answer.
+//
+// The agent's card says which version it speaks. Of an agent that speaks both, 1.0
+// is taken. What they have in common is all that is known here but for one file,
+// dialect.go.
 //
 // # Calls
 //
@@ -18,7 +22,7 @@
 // task_id answers it. The model may know the answer, or ask its own user.
 //
 // The message's id is made of the call's idempotency key and so is the same for
-// all attempts: an agent may tell doubled messages by it (A2A section 7.1). None
+// all attempts: an agent may tell doubled messages by it (A2A 1.0 section 3.3.1). None
 // has to, so a call whose outcome was lost is not repeated by itself.
 //
 // # Bounds and trust
@@ -28,7 +32,7 @@
 // messages go to. The headers of the configuration, which may hold secrets, go
 // there too, but without TLS only to the card's own origin. Redirects are refused.
 //
-// The types are those of the protocol's SDK; its client is not used, because it
+// The types are those of the protocol's SDK of 0.3; its client is not used, because it
 // loses the status of a refusal, takes no event longer than 64 KiB and reads
 // answers of any length.
 package a2atool

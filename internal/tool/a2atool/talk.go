@@ -14,14 +14,6 @@ import (
 	"github.com/holdfast-run/holdfast/internal/tool"
 )
 
-// Methods of the protocol (A2A 0.3 section 7).
-const (
-	methodSend   = "message/send"
-	methodStream = "message/stream"
-	methodGet    = "tasks/get"
-	methodCancel = "tasks/cancel"
-)
-
 // talk is one message to the agent and what came of it.
 type talk struct {
 	*agent
@@ -50,7 +42,7 @@ func (t *talk) run(ctx context.Context, m *a2a.Message) error {
 		AcceptedOutputModes: []string{"text/plain", "application/json"}, Blocking: &blocking,
 	}}
 	if !t.streams {
-		event, err := t.wire.ask(ctx, t.endpoint, methodSend, params)
+		event, err := t.wire.ask(ctx, t.peer, opSend, params)
 		if err != nil {
 			return err
 		}
@@ -59,10 +51,17 @@ func (t *talk) run(ctx context.Context, m *a2a.Message) error {
 		}
 		return t.poll(ctx)
 	}
-	for event, err := range t.wire.stream(ctx, t.endpoint, methodStream, params) {
+	first := true
+	for event, err := range t.wire.stream(ctx, t.peer, params) {
 		if err == nil {
 			err = t.take(event)
 		}
+		// A stream of 1.0 begins with the task as it is (section 3.1.2): one that is
+		// answered may still say that it waits.
+		if _, whole := event.(*a2a.Task); first && whole && m.TaskID != "" && !t.state.Terminal() {
+			t.state, t.answer = a2a.TaskStateWorking, nil
+		}
+		first = false
 		var refused *rpcError
 		switch {
 		case err == nil:
@@ -91,7 +90,7 @@ func (t *talk) poll(ctx context.Context) error {
 			timer.Stop()
 			return ctx.Err()
 		}
-		event, err := t.wire.ask(ctx, t.endpoint, methodGet, &a2a.TaskQueryParams{ID: t.task})
+		event, err := t.wire.ask(ctx, t.peer, opGet, &a2a.TaskQueryParams{ID: t.task})
 		if err != nil {
 			return err
 		}
@@ -107,7 +106,7 @@ func (t *talk) poll(ctx context.Context) error {
 func (t *talk) cancel(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer cancel()
-	_, _ = t.wire.ask(ctx, t.endpoint, methodCancel, &a2a.TaskIDParams{ID: t.task})
+	_, _ = t.wire.ask(ctx, t.peer, opCancel, &a2a.TaskIDParams{ID: t.task})
 }
 
 // take folds an event into what is known.

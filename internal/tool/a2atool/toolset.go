@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -43,10 +42,10 @@ type Toolset struct {
 
 // agent is what its card said.
 type agent struct {
-	def      tool.Definition
-	endpoint *url.URL
-	streams  bool
-	readAt   time.Time
+	def     tool.Definition
+	peer    peer
+	streams bool
+	readAt  time.Time
 }
 
 var _ tool.Toolset = (*Toolset)(nil)
@@ -98,7 +97,7 @@ func (t *Toolset) agent(ctx context.Context) (*agent, error) {
 	}
 	limited, cancel := context.WithTimeout(ctx, cardTimeout)
 	defer cancel()
-	card, endpoint, err := t.wire.card(limited)
+	card, peer, err := t.wire.card(limited)
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("reading the card of the agent %s: %w", t.name, ctx.Err())
@@ -109,7 +108,7 @@ func (t *Toolset) agent(ctx context.Context) (*agent, error) {
 		return old, nil
 	}
 	a := &agent{
-		endpoint: endpoint, streams: card.Capabilities.Streaming, readAt: time.Now(),
+		peer: peer, streams: card.Capabilities.Streaming, readAt: time.Now(),
 		def: tool.Definition{
 			Name: tool.ModelName(cmp.Or(t.given, card.Name, "agent"), nil), Title: card.Name,
 			Description: describe(card), Parameters: parameters,
@@ -122,7 +121,7 @@ func (t *Toolset) agent(ctx context.Context) (*agent, error) {
 }
 
 // describe says to the model what the agent is good for.
-func describe(card *a2a.AgentCard) string {
+func describe(card *card) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Ask the agent %s and wait for its answer.", card.Name)
 	if card.Description != "" {

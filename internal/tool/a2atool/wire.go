@@ -16,6 +16,7 @@ import (
 	"github.com/a2aproject/a2a-go/a2a"
 	"github.com/google/uuid"
 
+	"github.com/holdfast-run/holdfast/internal/a2awire"
 	"github.com/holdfast-run/holdfast/internal/model"
 )
 
@@ -54,13 +55,16 @@ func (e *statusError) Error() string {
 
 // do sends a request and returns an answer with status 200, whose body has to be
 // closed.
-func (w *wire) do(ctx context.Context, method string, to *url.URL, body []byte, accept string) (*http.Response, error) {
+func (w *wire) do(ctx context.Context, method string, to *url.URL, version string, body []byte, accept string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, to.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("User-Agent", w.agent)
 	req.Header.Set("Accept", accept)
+	if version != "" {
+		req.Header.Set(a2awire.VersionHeader, version)
+	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -80,8 +84,8 @@ func (w *wire) do(ctx context.Context, method string, to *url.URL, body []byte, 
 	return resp, nil
 }
 
-// card reads the agent's card.
-func (w *wire) card(ctx context.Context) (*a2a.AgentCard, *url.URL, error) {
+// card reads the agent's card, and where and how the agent is spoken to.
+func (w *wire) card(ctx context.Context) (*card, peer, error) {
 	places := []string{"/.well-known/agent-card.json", "/.well-known/agent.json"} // the second before 0.3
 	if strings.HasSuffix(w.home.Path, ".json") {
 		places = []string{""}
@@ -92,50 +96,26 @@ func (w *wire) card(ctx context.Context) (*a2a.AgentCard, *url.URL, error) {
 		at := *w.home
 		at.Path, at.RawPath = strings.TrimSuffix(at.Path, "/")+place, ""
 		var status *statusError
-		if resp, err = w.do(ctx, http.MethodGet, &at, nil, "application/json"); err == nil {
+		if resp, err = w.do(ctx, http.MethodGet, &at, a2awire.Version, nil, "application/json"); err == nil {
 			break
 		} else if !errors.As(err, &status) || status.status != http.StatusNotFound {
-			return nil, nil, err
+			return nil, peer{}, err
 		}
 	}
 	if err != nil {
-		return nil, nil, errors.New("there is no card of an agent at this URL")
+		return nil, peer{}, errors.New("there is no card of an agent at this URL")
 	}
 	defer func() { _ = resp.Body.Close() }()
 	raw, err := readAll(resp.Body, maxCard)
 	if err != nil {
-		return nil, nil, err
+		return nil, peer{}, err
 	}
-	var card a2a.AgentCard
-	if err := json.Unmarshal(raw, &card); err != nil {
-		return nil, nil, errors.New("the card of the agent cannot be read")
+	var c card
+	if err := json.Unmarshal(raw, &c); err != nil {
+		return nil, peer{}, errors.New("the card of the agent cannot be read")
 	}
-	endpoint, err := endpointOf(&card)
-	if err != nil {
-		return nil, nil, err
-	}
-	return &card, endpoint, nil
-}
-
-// endpointOf returns where the agent takes JSON-RPC.
-func endpointOf(card *a2a.AgentCard) (*url.URL, error) {
-	if card.URL == "" && card.ProtocolVersion == "" {
-		return nil, errors.New("the card is none of A2A 0.3, which is what is offered")
-	}
-	places := append([]a2a.AgentInterface{{Transport: card.PreferredTransport, URL: card.URL}}, card.AdditionalInterfaces...)
-	var others []string
-	for _, p := range places {
-		if p.Transport != "" && p.Transport != a2a.TransportProtocolJSONRPC {
-			others = append(others, string(p.Transport))
-			continue
-		}
-		u, err := url.Parse(p.URL)
-		if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {
-			return nil, fmt.Errorf("the card points to %q, which is no absolute URL with http or https", p.URL)
-		}
-		return u, nil
-	}
-	return nil, fmt.Errorf("the agent speaks %s and not JSONRPC, the one that is offered", strings.Join(others, ", "))
+	p, err := c.peer()
+	return &c, p, err
 }
 
 var errTooLong = fmt.Errorf("a message of the agent has more than %d bytes", MaxMessage)
@@ -161,7 +141,7 @@ func encode(method string, params any) ([]byte, error) {
 }
 
 // decode returns the event of an answer.
-func decode(raw []byte) (a2a.Event, error) {
+func (p peer) decode(o op, raw []byte) (a2a.Event, error) {
 	var resp struct {
 		Result json.RawMessage `json:"result"`
 		Error  *rpcError       `json:"error"`
@@ -172,7 +152,7 @@ func decode(raw []byte) (a2a.Event, error) {
 	if resp.Error != nil {
 		return nil, resp.Error
 	}
-	event, err := a2a.UnmarshalEventJSON(resp.Result)
+	event, err := p.dialect.event(o, resp.Result)
 	if err != nil {
 		return nil, fmt.Errorf("the agent answered what cannot be read: %w", err)
 	}
@@ -180,12 +160,12 @@ func decode(raw []byte) (a2a.Event, error) {
 }
 
 // ask makes a request with one answer.
-func (w *wire) ask(ctx context.Context, to *url.URL, method string, params any) (a2a.Event, error) {
-	body, err := encode(method, params)
+func (w *wire) ask(ctx context.Context, to peer, o op, params any) (a2a.Event, error) {
+	body, err := encode(to.dialect.methods[o], to.dialect.params(params, to.tenant))
 	if err != nil {
 		return nil, err
 	}
-	resp, err := w.do(ctx, http.MethodPost, to, body, "application/json")
+	resp, err := w.do(ctx, http.MethodPost, to.url, to.dialect.version, body, "application/json")
 	if err != nil {
 		return nil, err
 	}
@@ -194,19 +174,19 @@ func (w *wire) ask(ctx context.Context, to *url.URL, method string, params any) 
 	if err != nil {
 		return nil, err
 	}
-	return decode(raw)
+	return to.decode(o, raw)
 }
 
 // stream makes a request whose answer is a stream of events. An agent that
 // answers with one event all the same is understood.
-func (w *wire) stream(ctx context.Context, to *url.URL, method string, params any) iter.Seq2[a2a.Event, error] {
+func (w *wire) stream(ctx context.Context, to peer, params any) iter.Seq2[a2a.Event, error] {
 	return func(yield func(a2a.Event, error) bool) {
-		body, err := encode(method, params)
+		body, err := encode(to.dialect.methods[opStream], to.dialect.params(params, to.tenant))
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		resp, err := w.do(ctx, http.MethodPost, to, body, "text/event-stream, application/json;q=0.5")
+		resp, err := w.do(ctx, http.MethodPost, to.url, to.dialect.version, body, "text/event-stream, application/json;q=0.5")
 		if err != nil {
 			yield(nil, err)
 			return
@@ -218,7 +198,7 @@ func (w *wire) stream(ctx context.Context, to *url.URL, method string, params an
 				yield(nil, err)
 				return
 			}
-			yield(decode(raw))
+			yield(to.decode(opStream, raw))
 			return
 		}
 		for events := model.NewEventReader(resp.Body, MaxMessage); ; {
@@ -233,7 +213,7 @@ func (w *wire) stream(ctx context.Context, to *url.URL, method string, params an
 				yield(nil, err)
 				return
 			}
-			event, err := decode(data)
+			event, err := to.decode(opStream, data)
 			if !yield(event, err) || err != nil {
 				return
 			}
