@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // Event is something that happened in a session. On the wire it is one JSON
@@ -173,6 +175,9 @@ func UnmarshalPayload(typ, agent string, payload []byte) (Event, error) {
 
 // KnownType reports whether this version has a struct for the type.
 func KnownType(typ string) bool { _, ok := registry[typ]; return ok }
+
+// EventTypes returns the types that this version has a struct for, in order.
+func EventTypes() []string { return slices.Sorted(maps.Keys(registry)) }
 
 // appendJSONString appends s as a JSON string. Names and most of a model's words
 // are plain ASCII, which needs no escaping and no allocation.

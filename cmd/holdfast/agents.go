@@ -224,13 +224,11 @@ func atPath(problem, file string) string {
 
 // fromRegistry says who could not reach the registry.
 func fromRegistry(err error) error {
-	if err == nil || holdfast.CodeOf(err) != holdfast.CodeUnavailable {
+	var answer *client.Error
+	if !errors.As(err, &answer) || answer.Code != holdfast.CodeUnavailable {
 		return err
 	}
-	if answer := (*client.Error)(nil); errors.As(err, &answer) {
-		err = errors.New(answer.Message)
-	}
-	return &exitError{exitAway, fmt.Errorf("%w\nit is the server that speaks to the registry: see that the reference is right and that the server reaches it, with its credentials", err)}
+	return &exitError{exitAway, fmt.Errorf("%s\nit is the server that speaks to the registry: see that the reference is right and that the server reaches it, with its credentials", answer.Message)}
 }
 
 func agentSchema() *cobra.Command {

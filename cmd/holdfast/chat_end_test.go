@@ -59,3 +59,23 @@ func TestChatScrollsToTheCursor(t *testing.T) {
 	c.typed("\x03") // empties the line
 	c.leave()
 }
+
+// TestChatInANarrowTerminal: no key is left out, nor is what commands do.
+func TestChatInANarrowTerminal(t *testing.T) {
+	c := startChat(t, "demo", 40)
+	c.typed("remember the tea\r")
+	c.await(t, "wants to run", "[y] yes", "[a] all in this session", "[n] no", "[v] view")
+	c.typed("/help\r")
+	c.await(t, "stop the run (Esc", "does, too)", "fg goes on")
+	c.typed("a")
+	c.await(t, "The tool said")
+	c.typed("remember the bread\r")
+	// The demo's file has it asked each time, whatever was approved.
+	text := c.await(t, "has it asked each", "[y] yes", "[n] no")
+	if strings.Contains(text, "[a]") {
+		t.Errorf("it offers what changes nothing:\n%s", text)
+	}
+	c.typed("y")
+	c.awaitTimes(t, "The tool said", 2)
+	c.leave()
+}

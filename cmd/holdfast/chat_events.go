@@ -9,6 +9,7 @@ import (
 	"time"
 
 	holdfast "github.com/holdfast-run/holdfast"
+	"github.com/holdfast-run/holdfast/client"
 )
 
 // take shows one event.
@@ -66,6 +67,7 @@ func (ch *chat) take(e chatEntry) error {
 		ch.pending = append(ch.pending, ev)
 	case *holdfast.ToolCallDecidedEvent:
 		ch.unask(ev.ToolCallID)
+		ch.approvedAll = ch.approvedAll || ev.Decision == string(client.ResumeTypeApproveSession)
 	case *holdfast.MaxIterationsReachedEvent:
 		ch.endText()
 		ch.limit = ev

@@ -67,6 +67,9 @@ func (ch *chat) answer(ctx context.Context, k key) bool {
 			d.Decision = client.ResumeTypeApprove
 		case "a":
 			d.Decision = client.ResumeTypeApproveSession
+			if ch.approvedAll {
+				d.Decision = client.ResumeTypeApprove // there is no more to approve than this call
+			}
 		case "n":
 			d.Decision = client.ResumeTypeReject
 		case "v":
@@ -191,23 +194,30 @@ var chatCommands = []struct{ name, args, what string }{
 	{"/quit", "", "leave (Ctrl-D does, too)"},
 }
 
+// entry adds a line to a list of what can be written or pressed.
+func (ch *chat) entry(name, what string) {
+	const column = 21
+	ch.add(wrap([]span{{fmt.Sprintf("  %-18s %s", name, what), ""}}, ch.columns(), strings.Repeat(" ", column), ch.style.on)...)
+}
+
 func (ch *chat) command(ctx context.Context, text string) {
 	name, arg, _ := strings.Cut(text, " ")
 	arg = strings.TrimSpace(arg)
 	switch name {
 	case "/help":
 		for _, c := range chatCommands {
-			ch.add(ch.fold(fmt.Sprintf("  %-18s %s", c.name+" "+c.args, c.what)))
+			ch.entry(c.name+" "+c.args, c.what)
 		}
 		for _, c := range ch.custom {
-			ch.add(ch.fold(fmt.Sprintf("  %-18s %s (of the agent)", clean(c.name), clean(firstLine(c.what)))))
+			ch.entry(clean(c.name), clean(firstLine(c.what))+" (of the agent)")
 		}
-		for _, line := range []string{
-			"  //TEXT             say /TEXT to the agent",
-			"  Alt-Enter, Ctrl-J  a new line", "  Up, Down           what you wrote before",
-			"  Ctrl-L, Ctrl-Z     an empty screen; back to the shell, fg goes on",
+		for _, c := range [][2]string{
+			{"//TEXT", "say /TEXT to the agent"},
+			{"Alt-Enter, Ctrl-J", "a new line"},
+			{"Up, Down", "what you wrote before"},
+			{"Ctrl-L, Ctrl-Z", "an empty screen; back to the shell, fg goes on"},
 		} {
-			ch.add(ch.fold(line))
+			ch.entry(c[0], c[1])
 		}
 	case "/new":
 		ch.switchTo(ctx, func(ctx context.Context) (*client.Document, error) {

@@ -28,8 +28,11 @@ type chat struct {
 	agent     string // agent file
 	agentName string
 	approved  bool
-	learned   string        // the agent file whose commands custom has
-	custom    []namedPrompt // of the agent file
+	// approvedAll says that calls are approved in this session: what is asked all the
+	// same is asked each time.
+	approvedAll bool
+	learned     string        // the agent file whose commands custom has
+	custom      []namedPrompt // of the agent file
 
 	screen screen
 	editor editor
@@ -180,6 +183,7 @@ func (ch *chat) adopt(doc *client.Document) {
 	ch.session, ch.after, ch.title = doc.ID, doc.Seq, doc.Title
 	ch.agent = cmp.Or(ch.agent, doc.Agent)
 	ch.run, ch.running, ch.began = doc.Run, doc.Run != "", time.Now()
+	ch.approvedAll = doc.ToolsApproved
 	ch.cost, ch.tokens = doc.Cost, doc.InputTokens+doc.OutputTokens
 	ch.forms, ch.pending, ch.limit, ch.auth, ch.tools, ch.queue, ch.speaker = nil, nil, nil, nil, nil, nil, ""
 	ch.partial, ch.flushed, ch.table, ch.md = "", 0, nil, markdown{}

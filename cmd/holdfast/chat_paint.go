@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -52,7 +53,20 @@ func (ch *chat) underWay() (lines []string) {
 
 // question is what the chat asks.
 func (ch *chat) question() []string {
-	key := func(k, what string) string { return ch.style.bold("["+k+"]") + " " + what + "  " }
+	// What can be pressed, a key and what it does in turn; no key is left out in a narrow
+	// terminal.
+	keys := func(offered ...string) []string {
+		spans := []span{{"  ", ""}}
+		for i := 0; i < len(offered); i += 2 {
+			// Spaces that hold a key and its meaning together in one line.
+			spans = append(spans, span{"[" + offered[i] + "]", lookBold}, span{"\u00a0" + strings.ReplaceAll(offered[i+1], " ", "\u00a0"), ""}, span{"  ", ""})
+		}
+		lines := wrap(spans, ch.columns(), "  ", ch.style.on)
+		for i, l := range lines {
+			lines[i] = strings.TrimRight(strings.ReplaceAll(l, "\u00a0", " "), " ")
+		}
+		return lines
+	}
 	switch {
 	case len(ch.pending) > 0:
 		p := ch.pending[0]
@@ -60,25 +74,30 @@ func (ch *chat) question() []string {
 		if p.Reason != "" {
 			why = " was interrupted; whether it had its effect is not known. Run it again?"
 		}
-		more := ""
-		if n := len(ch.pending) - 1; n > 0 {
-			more = ch.style.dim(fmt.Sprintf("  and %d more wait", n))
+		if ch.approvedAll && p.Reason == "" {
+			why = " wants to run; its agent file, or a hook, has it asked each time"
 		}
 		lines := wrap([]span{{"? " + toolLine(p.ToolCall, 400), "33"}, {why, ""}}, ch.columns(), "  ", ch.style.on)
 		if len(lines) > 6 {
 			lines = append(lines[:5], "  … (v shows it whole)")
 		}
-		return append(lines, ch.fold("  "+key("y", "yes")+key("a", "all in this session")+key("n", "no")+key("v", "view")+more))
+		offered := []string{"y", "yes", "a", "all in this session", "n", "no", "v", "view"}
+		if ch.approvedAll {
+			offered = slices.Delete(offered, 2, 4) // it would change nothing
+		}
+		lines = append(lines, keys(offered...)...)
+		if n := len(ch.pending) - 1; n > 0 {
+			lines = append(lines, ch.fold(ch.style.dim(fmt.Sprintf("  and %d more wait", n))))
+		}
+		return lines
 	case len(ch.forms) > 0 && !ch.forms[0].sent:
 		lines := wrap([]span{{"? " + ch.forms[0].ask(), "33"}}, ch.columns(), "  ", ch.style.on)
-		return append(lines, ch.fold("  "+key("/decline", "says no")+key("/dismiss", "gives no answer")))
+		return append(lines, keys("/decline", "says no", "/dismiss", "gives no answer")...)
 	case ch.limit != nil:
-		return []string{
-			ch.fold(ch.style.yellow(fmt.Sprintf("? the run has made its %d model calls. Go on?", ch.limit.MaxIterations))),
-			ch.fold("  " + key("y", "go on") + key("n", "stop")),
-		}
+		return append(wrap([]span{{fmt.Sprintf("? the run has made its %d model calls. Go on?", ch.limit.MaxIterations), "33"}}, ch.columns(), "  ", ch.style.on),
+			keys("y", "go on", "n", "stop")...)
 	case ch.auth != nil:
-		return []string{ch.fold("  " + key("y", "authorize") + key("n", "refuse"))}
+		return keys("y", "authorize", "n", "refuse")
 	}
 	return nil
 }

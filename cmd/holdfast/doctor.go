@@ -121,7 +121,7 @@ func settings() finding {
 	if mode := info.Mode().Perm(); modesCount && mode&0o077 != 0 {
 		return finding{Check: "settings", Detail: fmt.Sprintf("%s may hold keys and others can read it (mode %04o)", p, mode), Next: "chmod 600 " + shellWord(p), code: exitFailed}
 	}
-	return finding{Check: "settings", OK: true, Detail: fmt.Sprintf("%d contexts in %s", len(file.Contexts), p)}
+	return finding{Check: "settings", OK: true, Detail: fmt.Sprintf("contexts in %s: %d", p, len(file.Contexts))}
 }
 
 // meant is server, with the reason why it is that one.

@@ -20,6 +20,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -56,16 +57,29 @@ func (e *exitError) Error() string {
 func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
+	ctx, stop := interruptible(context.Background())
+	code := execute(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// oneInterrupt is how long what comes after a first interrupt belongs to it: where the
+// terminal and a wrapper (make, npm, timeout) both send it, it comes twice at once.
+const oneInterrupt = 300 * time.Millisecond
+
+// interruptible is a context that ends with the first Ctrl-C, or when the terminal is
+// closed. A second Ctrl-C ends the process at once.
+func interruptible(parent context.Context) (context.Context, func()) {
 	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup wants it to go on
 		signals = append(signals, syscall.SIGHUP) // the terminal has been closed
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), signals...)
+	ctx, stop := signal.NotifyContext(parent, signals...)
 	context.AfterFunc(ctx, func() {
 		signal.Ignore(syscall.SIGHUP) // shells and the system both send it
-		stop()                        // a second Ctrl-C ends the process at once
+		time.AfterFunc(oneInterrupt, stop)
 	})
-	os.Exit(execute(ctx, os.Args[1:]))
+	return ctx, stop
 }
 
 // execute runs a command and returns its exit code.
@@ -215,7 +229,7 @@ func explainAnswer(answer *client.Error, err error) (exit int, explained error) 
 		return exitNotFound, fmt.Errorf("%w\nsee what there is: holdfast sessions ls, holdfast agent ls", err)
 	case answer.Code == holdfast.CodeUnavailable, answer.Status == http.StatusBadGateway, answer.Status == http.StatusGatewayTimeout:
 		return exitAway, fmt.Errorf("%w\nthe server is there but cannot answer now: try again", err)
-	case answer.Status >= http.StatusInternalServerError && answer.RequestID != "":
+	case answer.Status >= http.StatusInternalServerError && answer.Status != http.StatusNotImplemented && answer.RequestID != "":
 		return exitFailed, fmt.Errorf("%w\nthe server's log says more, under the request %s", err, answer.RequestID)
 	}
 	return exitFailed, err

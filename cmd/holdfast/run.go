@@ -117,9 +117,12 @@ type runner struct {
 	out       io.Writer
 	errOut    io.Writer
 
-	style  style
-	lost   bool // the connection
-	column bool // the cursor stands behind text of the model
+	style style
+	lost  bool // the connection
+	// approvedAll says that calls are approved in this session: what is asked all the
+	// same is asked each time.
+	approvedAll bool
+	column      bool // the cursor stands behind text of the model
 }
 
 // once makes one run in a session of its own, or in the one that was named.
@@ -345,8 +348,12 @@ func (r *runner) decide(ctx context.Context, ev *holdfast.ToolCallConfirmationEv
 			what = " (it was interrupted, and whether it had its effect is not known)"
 		}
 		r.note("tool %s wants to run%s with %s", clean(ev.ToolCall.Function.Name), what, compact(ev.ToolCall.Function.Arguments))
+		offer := "approve? [y]es, [a]ll of this session, [n]o: "
+		if r.approvedAll {
+			offer = "approve? It is asked each time. [y]es, [n]o: "
+		}
 		for asked := false; !asked; {
-			fmt.Fprint(r.errOut, "approve? [y]es, [a]ll of this session, [n]o: ")
+			fmt.Fprint(r.errOut, offer)
 			answer, err := r.line(ctx)
 			if err != nil && !errors.Is(err, io.EOF) {
 				return err
@@ -355,7 +362,10 @@ func (r *runner) decide(ctx context.Context, ev *holdfast.ToolCallConfirmationEv
 			switch strings.ToLower(strings.TrimSpace(answer)) {
 			case "y", "yes":
 			case "a", "all":
-				decision = client.ResumeTypeApproveSession
+				if !r.approvedAll {
+					decision = client.ResumeTypeApproveSession
+				}
+				r.approvedAll = true
 			case "n", "no":
 				decision = client.ResumeTypeReject
 			default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -308,11 +309,32 @@ func decisionCommand(use, short string) (*cobra.Command, func(func() client.Deci
 			}
 			s, err := cl.Decide(c.Context(), id, call, decision())
 			if err != nil {
-				return err
+				return whichCalls(c.Context(), cl, id, call, err)
 			}
 			return settled(c, asJSON, s, done)
 		})
 	}
+}
+
+// whichCalls adds to the refusal of a decision which calls wait, if the one that was
+// named does not.
+func whichCalls(ctx context.Context, cl *client.Client, id, call string, refusal error) error {
+	if code := holdfast.CodeOf(refusal); code != holdfast.CodeConflict && code != holdfast.CodeNotFound {
+		return refusal
+	}
+	doc, err := cl.GetSession(ctx, id)
+	if err != nil || slices.ContainsFunc(doc.Pending, func(p client.PendingCall) bool { return p.ToolCall.ID == call }) {
+		return refusal
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "tool call %s does not wait for a decision", oneLine(call, 80))
+	if len(doc.Pending) == 0 {
+		b.WriteString("; none of this session does")
+	}
+	for _, p := range doc.Pending {
+		fmt.Fprintf(&b, "\nthis one does: %s  %s", shellWord(p.ToolCall.ID), toolLine(p.ToolCall, 60))
+	}
+	return &exitError{exitNotFound, errors.New(b.String())}
 }
 
 // pendingCalls completes a session, and then one of its calls that wait.

@@ -247,7 +247,9 @@ func asCommand() (code int, ok bool) {
 	if os.Getenv("HOLDFAST_TEST_AS_COMMAND") == "" {
 		return 0, false
 	}
-	return execute(context.Background(), os.Args[1:]), true
+	ctx, stop := interruptible(context.Background())
+	defer stop()
+	return execute(ctx, os.Args[1:]), true
 }
 
 // TestNamedCommands: commands that a page names in a sentence are there, with their

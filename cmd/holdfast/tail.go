@@ -34,7 +34,13 @@ twice. With --json each line is the event as it is in the log.`,
 	c.Flags().IntVarP(&last, "number", "n", 0, "begin with this many of the newest events (default: all)")
 	c.Flags().StringSliceVar(&types, "types", nil, "only events of these types, such as tool_call,error")
 	c.MarkFlagsMutuallyExclusive("after", "number")
+	_ = c.RegisterFlagCompletionFunc("types", cobra.FixedCompletions(holdfast.EventTypes(), cobra.ShellCompDirectiveNoFileComp))
 	c.RunE = func(c *cobra.Command, args []string) error {
+		for _, typ := range types {
+			if !holdfast.KnownType(typ) { // a newer server may have it
+				fmt.Fprintf(c.ErrOrStderr(), "holdfast: this version knows no events of type %q%s\n", typ, similarType(typ))
+			}
+		}
 		cl, err := t.client(tellConnection(c.ErrOrStderr()))
 		if err != nil {
 			return err
@@ -72,6 +78,23 @@ twice. With --json each line is the event as it is in the log.`,
 		return nil
 	}
 	return c
+}
+
+// similarType names the types of events that a word may have meant.
+func similarType(word string) string {
+	plain := func(s string) string {
+		return strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "").Replace(s))
+	}
+	var like []string
+	for _, typ := range holdfast.EventTypes() {
+		if w := plain(word); w != "" && strings.Contains(plain(typ), w) {
+			like = append(like, typ)
+		}
+	}
+	if len(like) == 0 || len(like) > 5 {
+		return ""
+	}
+	return "; did you mean " + strings.Join(like, ", ") + "?"
 }
 
 // existing is session for those who read its events, who would wait for a server

@@ -46,6 +46,7 @@ func watchSessions(c *cobra.Command, cl *client.Client, f client.SessionFilter, 
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			fmt.Fprintln(w) // behind the "^C" of the terminal
 			return &exitError{exitCanceled, nil}
 		}
 	}
