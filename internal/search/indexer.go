@@ -30,7 +30,7 @@ const (
 	walkAgain = 24 * time.Hour
 	// marksAtOnce and walkAtOnce are how many notes and sessions are read at once.
 	marksAtOnce = 500
-	walkAtOnce  = 500
+	walkAtOnce  = 100
 	// transactionSize is how many bytes of text one transaction takes in,
 	// transactionSessions how many sessions: others who write wait for it.
 	transactionSize     = 256 << 10
