@@ -24,8 +24,8 @@ type Webhook struct {
 	URL         string   `json:"url"`
 	Events      []string `json:"events"`
 	Description string   `json:"description"`
-	// Secret is what deliveries are signed with. Only the answer to the creation has
-	// it.
+	// Secret is what deliveries are signed with; see [VerifyWebhook]. Only the answers
+	// to the creation and to RotateWebhookSecret have it.
 	Secret    string    `json:"secret,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
 	// FailingSince is zero while deliveries get through; Disabled says why nothing is

@@ -182,6 +182,35 @@ func TestScheduledAndAccount(t *testing.T) {
 	if d, err := c.Deliveries(ctx, hook.ID); err != nil || len(d) != 0 {
 		t.Errorf("deliveries %+v, %v", d, err)
 	}
+	what, off := "for people", true
+	changed, err := c.ChangeWebhook(ctx, hook.ID, client.WebhookChange{Description: &what, Disabled: &off})
+	must(err)
+	if changed.Description != what || changed.Disabled == "" || changed.URL != hook.URL {
+		t.Errorf("changed: %+v", changed)
+	}
+	if _, err := c.RedeliverFailed(ctx, hook.ID, time.Time{}); holdfast.CodeOf(err) != holdfast.CodeConflict {
+		t.Errorf("to a disabled one: %v", err)
+	}
+	must(c.EnableWebhook(ctx, hook.ID))
+	if n, err := c.RedeliverFailed(ctx, hook.ID, time.Now().Add(-time.Hour)); err != nil || n != 0 {
+		t.Errorf("again: %d, %v", n, err)
+	}
+	if _, err := c.Redeliver(ctx, hook.ID, "msg_none"); holdfast.CodeOf(err) != holdfast.CodeNotFound {
+		t.Errorf("again: %v", err)
+	}
+	rotated, err := c.RotateWebhookSecret(ctx, hook.ID, time.Hour)
+	must(err)
+	if rotated.Secret == "" || rotated.Secret == hook.Secret {
+		t.Errorf("rotated: %+v", rotated)
+	}
+	one, err := c.Webhook(ctx, hook.ID)
+	must(err)
+	if one.Secret != "" || one.Description != what || one.Disabled != "" {
+		t.Errorf("webhook: %+v", one)
+	}
+	if d, next, err := c.FindDeliveries(ctx, hook.ID, client.DeliveryQuery{State: "failed", Limit: 10}); err != nil || len(d) != 0 || next != "" {
+		t.Errorf("deliveries %+v, %q, %v", d, next, err)
+	}
 	must(c.DeleteWebhook(ctx, hook.ID))
 	if err := c.DeleteWebhook(ctx, hook.ID); holdfast.CodeOf(err) != holdfast.CodeNotFound {
 		t.Errorf("deleted twice: %v", err)

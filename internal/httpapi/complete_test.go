@@ -65,6 +65,8 @@ var cannot = map[string]string{
 	"POST /v1/agents 409":                      "it takes a hundred files whose names are those that the model chose",
 	"DELETE /v1/connections/{connection} 409":  "it takes a renewal between a read and a write",
 	"POST /v1/sessions/{id}/messages 429":      "it takes as many scheduled runs as a session may have: the worker's limit",
+	"POST /v1/webhooks/{webhook}/secret 409":   "it takes another change between a read and a write",
+	"POST /v1/webhooks/{webhook}/secret 422":   "the overlap is no part of what a key makes",
 	"POST /v1/sessions/import 429":             "TestImportsAreLimited",
 	"POST /v1/sessions/import 408":             "TestTricklingBodies",
 	"POST /v1/responses/{id}/cancel 409":       "only if the run ends between a read and the command",

@@ -31,6 +31,9 @@ var rightBody = map[string]string{
 	"POST /v1/schedules":                                 `{"every":"36h","agent":"acmes","messages":[{"content":"hello"}]}`,
 	"PUT /v1/schedules/{schedule}":                       `{"every":"36h","agent":"acmes","messages":[{"content":"hello"}]}`,
 	"POST /v1/webhooks":                                  `{"url":"https://a.example","events":["run.finished"]}`,
+	"PATCH /v1/webhooks/{webhook}":                       `{"description":"d"}`,
+	"POST /v1/webhooks/{webhook}/secret":                 `{"overlap":"1h"}`,
+	"POST /v1/webhooks/{webhook}/redeliver":              `{"since":"2026-01-01T00:00:00Z"}`,
 	"POST /v1/agents":                                    `{"prompt":"plan trips"}`,
 	"PUT /v1/agents/{name}":                              "{agent}",
 	"PATCH /v1/agents/{name}":                            `{"metadata":{"author":"me"}}`,
@@ -65,7 +68,7 @@ var rightBody = map[string]string{
 // none can be too large, malformed or of a wrong type.
 var readsNothing = []string{
 	"POST /v1/sessions/{id}/cancel", "POST /v1/sessions/{id}/compact", "POST /v1/sessions/{id}/runs/{run}/cancel",
-	"POST /v1/schedules/{schedule}/pause", "POST /v1/schedules/{schedule}/resume", "POST /v1/webhooks/{webhook}/enable",
+	"POST /v1/schedules/{schedule}/pause", "POST /v1/schedules/{schedule}/resume", "POST /v1/webhooks/{webhook}/enable", "POST /v1/webhooks/{webhook}/deliveries/{delivery}/redeliver",
 	"POST /v1/responses/{id}/cancel", "POST /agents/export",
 	"POST /v1/agents/{name}/a2a/tasks/{task}", "POST /v1/agents/{name}/a2a/tasks/{task}/pushNotificationConfigs",
 }

@@ -276,6 +276,40 @@ func TestVaultRoutes(t *testing.T) {
 func TestWebhookRows(t *testing.T) {
 	w, _, _ := everything(t, withoutKeys)
 	const v1 = "/v1/webhooks"
+	w.mustCall("POST", v1, `{"id":"told","url":"https://a.example"}`, nil)
+	for range 2 {
+		w.mustCall("POST", "/v1/responses", `{"model":"demo","input":"hello"}`, nil)
+	}
+	var page httpapi.DeliveryPage
+	w.until("two deliveries", func() bool {
+		w.mustCall("GET", v1+"/told/deliveries?state=pending", "", &page)
+		return len(page.Deliveries) == 2
+	})
+	// By page it is the same list.
+	told := page.Deliveries[0].ID
+	both := page.Deliveries
+	page = httpapi.DeliveryPage{}
+	w.mustCall("GET", v1+"/told/deliveries?limit=1", "", &page)
+	if len(page.Deliveries) != 1 || page.Deliveries[0] != both[0] || page.Next == "" {
+		t.Errorf("the first page: %+v", page)
+	}
+	cursor := page.Next
+	page = httpapi.DeliveryPage{}
+	w.mustCall("GET", v1+"/told/deliveries?limit=1&cursor="+cursor, "", &page)
+	if len(page.Deliveries) != 1 || page.Deliveries[0] != both[1] || page.Next != "" {
+		t.Errorf("the second page: %+v", page)
+	}
+	// The same request again makes no second secret.
+	var first, second httpapi.WebhookDoc
+	for _, doc := range []*httpapi.WebhookDoc{&first, &second} {
+		_, body := w.call("POST", v1+"/told/secret", `{}`, "Idempotency-Key", "rotate")
+		if err := json.Unmarshal([]byte(body), doc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if first.Secret == "" || first.Secret != second.Secret {
+		t.Errorf("secrets: %q and %q", first.Secret, second.Secret)
+	}
 	w.complete(v1, w.rows(
 		row{"POST#k", v1, `{"id":"h","url":"https://a.example"}`, 201, `"secret":"whsec_`},
 		row{"POST#k", v1, `{"id":"h","url":"https://a.example"}`, 200, `"secret":"whsec_`},
@@ -287,6 +321,30 @@ func TestWebhookRows(t *testing.T) {
 		row{"GET", v1, "", 200, `"id":"h"`},
 		row{"GET", v1 + "?x=1", "", 400, "invalid"},
 		row{"GET", v1 + "/h/deliveries", "", 200, `"deliveries":[]`},
+		row{"GET", v1 + "/h/deliveries?state=lost", "", 400, "invalid"},
+		row{"GET", v1 + "/h/deliveries?limit=0", "", 400, "invalid"},
+		row{"GET", v1 + "/h/deliveries?cursor=x", "", 400, "invalid"},
+		row{"GET", v1 + "/h", "", 200, `"url":"https://a.example"`},
+		row{"GET", v1 + "/h?x=1", "", 400, "invalid"},
+		row{"GET", v1 + "/nobody", "", 404, "not_found"},
+		row{"PATCH", v1 + "/h", `{"description":"d","events":["run.finished"],"disabled":true}`, 200, `"disabled":"by request"`},
+		row{"PATCH", v1 + "/h", `{"url":"http://a.example"}`, 400, "invalid"},
+		row{"PATCH", v1 + "/nobody", `{}`, 404, "not_found"},
+		row{"PATCH", v1 + "/h", bigBody, 413, "too_large"},
+		row{"POST", v1 + "/h/redeliver", `{}`, 409, "conflict"},
+		row{"POST", v1 + "/h/deliveries/msg_x/redeliver", "", 409, "conflict"},
+		row{"PATCH", v1 + "/h", `{"disabled":false}`, 200, `"events":["run.finished"]`},
+		row{"POST", v1 + "/h/redeliver", `{}`, 200, `"deliveries":0`},
+		row{"POST", v1 + "/h/redeliver", `{"since":"soon"}`, 400, "invalid"},
+		row{"POST", v1 + "/nobody/redeliver", `{}`, 404, "not_found"},
+		row{"POST", v1 + "/h/redeliver", bigBody, 413, "too_large"},
+		row{"POST", v1 + "/h/deliveries/" + told + "/redeliver?x=1", "", 400, "invalid"},
+		row{"POST", v1 + "/h/deliveries/msg_x/redeliver", "", 404, "not_found"},
+		row{"POST", v1 + "/told/deliveries/" + told + "/redeliver", "", 200, `"state":"pending"`},
+		row{"POST", v1 + "/h/secret", `{"overlap":"1h"}`, 200, `"secret":"whsec_`},
+		row{"POST", v1 + "/h/secret", `{"overlap":"900h"}`, 400, "invalid"},
+		row{"POST", v1 + "/nobody/secret", `{}`, 404, "not_found"},
+		row{"POST", v1 + "/h/secret", bigBody, 413, "too_large"},
 		row{"GET", v1 + "/h/deliveries?x=1", "", 400, "invalid"},
 		row{"GET", v1 + "/nobody/deliveries", "", 404, "not_found"},
 		row{"POST", v1 + "/h/enable", "", 200, `"id":"h"`},

@@ -29,7 +29,6 @@ type Webhooks struct {
 const (
 	maxWebhooks   = 50 // of a tenant
 	maxWebhookURL = 2000
-	maxDeliveries = 100 // in a list
 )
 
 // NewWebhook is the body of a subscription.
@@ -90,8 +89,7 @@ func (a *API) webhookRoutes(api huma.API) {
 	huma.Register(api, del, a.deleteWebhook)
 	huma.Register(api, a.operation("enable-webhook", http.MethodPost, "/v1/webhooks/{webhook}/enable", tag, "Enable a subscription",
 		"Lets one that was disabled after a long failure work again. What is pending is sent; what happened meanwhile is not.", http.StatusNotFound, http.StatusNotImplemented), a.enableWebhook)
-	huma.Register(api, a.operation("list-deliveries", http.MethodGet, "/v1/webhooks/{webhook}/deliveries", tag, "List deliveries",
-		"The newest 100. Those that are settled are kept for a week.", http.StatusNotFound, http.StatusNotImplemented), a.listDeliveries)
+	a.webhookManagement(api)
 }
 
 func (a *API) hooks() (*Webhooks, error) {
@@ -281,38 +279,4 @@ func (a *API) enableWebhook(ctx context.Context, in *WebhookPath) (*webhookOut, 
 		return nil, a.respond(ctx, err)
 	}
 	return &webhookOut{newWebhookDoc(h)}, nil
-}
-
-func (a *API) listDeliveries(ctx context.Context, in *WebhookPath) (*struct {
-	Body struct {
-		Deliveries []DeliveryDoc `json:"deliveries"`
-	}
-}, error,
-) {
-	out := &struct {
-		Body struct {
-			Deliveries []DeliveryDoc `json:"deliveries"`
-		}
-	}{}
-	w, h, err := a.hook(ctx, in.ID)
-	if err != nil {
-		return nil, a.respond(ctx, err)
-	}
-	list, err := w.Store.Deliveries(ctx, h.Tenant, h.ID, webhook.Query{Limit: maxDeliveries})
-	if err != nil {
-		return nil, a.respond(ctx, unavailable(err))
-	}
-	out.Body.Deliveries = make([]DeliveryDoc, len(list))
-	for i := range list {
-		d := &list[i]
-		doc := DeliveryDoc{
-			ID: d.ID(), Type: d.Notice.Kind, Session: d.Notice.Session.Session, Seq: d.Notice.Seq, Time: d.Notice.Time,
-			State: d.State, Attempts: d.Attempts, Status: d.Status, Problem: d.Problem, SettledAt: d.SettledAt,
-		}
-		if d.State == webhook.Pending {
-			doc.NextAt = d.Due
-		}
-		out.Body.Deliveries[i] = doc
-	}
-	return out, nil
 }
