@@ -62,6 +62,8 @@ type agents struct {
 
 	mu     sync.Mutex // guards models
 	models map[modelOf]builtModel
+
+	secrets secretMemory
 }
 
 // builtModel is a model with the time when its key was read.
@@ -104,7 +106,7 @@ const (
 
 // Model implements [runtime.Agents]. A model holds nothing of a conversation, so
 // one serves all sessions of the same parsed file.
-func (a *agents) Model(_ context.Context, tenant string, _ *agent.Team, m *agent.ModelSettings) (model.Model, runtime.ModelInfo, error) {
+func (a *agents) Model(ctx context.Context, tenant string, _ *agent.Team, m *agent.ModelSettings) (model.Model, runtime.ModelInfo, error) {
 	of := modelOf{tenant, m}
 	a.mu.Lock()
 	was, ok := a.models[of]
@@ -116,7 +118,7 @@ func (a *agents) Model(_ context.Context, tenant string, _ *agent.Team, m *agent
 	if fresh {
 		return was.Model, a.modelInfo(was.Model, m), nil
 	}
-	built, err := a.buildModel(tenant, m)
+	built, err := a.buildModel(ctx, tenant, m)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
@@ -166,7 +168,7 @@ var baseURLNames = map[string]string{
 	"google":    "GOOGLE_GEMINI_BASE_URL",
 }
 
-func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model, error) {
+func (a *agents) buildModel(ctx context.Context, tenant string, m *agent.ModelSettings) (model.Model, error) {
 	cfg := model.Config{
 		Provider: m.Provider, Model: m.Model, BaseURL: m.BaseURL,
 		Temperature: m.Temperature, TopP: m.TopP, FrequencyPenalty: m.FrequencyPenalty, PresencePenalty: m.PresencePenalty,
@@ -186,7 +188,7 @@ func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model,
 		return scripted.New(cfg, scripted.Options{})
 	}
 	var err error
-	if cfg.BaseURL, err = a.expandText(tenant, m.BaseURL); err != nil {
+	if cfg.BaseURL, err = a.expandText(ctx, tenant, m.BaseURL); err != nil {
 		return nil, fmt.Errorf("base_url of model %s: %w", m.Name, err)
 	}
 	if cfg.BaseURL == "" && a.keys && !a.hosted {
@@ -198,7 +200,7 @@ func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model,
 	if alias, isAlias := openai.Aliases[m.Kind]; isAlias {
 		keyName, ok = alias.KeyName, true
 		if cfg.BaseURL == "" && strings.Contains(alias.BaseURL, "${") {
-			if cfg.BaseURL, err = a.expandText(tenant, alias.BaseURL); err != nil {
+			if cfg.BaseURL, err = a.expandText(ctx, tenant, alias.BaseURL); err != nil {
 				return nil, fmt.Errorf("the address of provider %s: %w", m.Kind, err)
 			}
 		}
@@ -217,7 +219,7 @@ func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model,
 				SessionToken: os.Getenv(bedrock.SessionTokenName),
 			}
 		} else {
-			key, err := a.secret(tenant, name)
+			key, err := a.secret(ctx, tenant, name)
 			if err != nil {
 				return nil, err
 			}
@@ -247,41 +249,11 @@ func (a *agents) buildModel(tenant string, m *agent.ModelSettings) (model.Model,
 	return openai.New(cfg, openai.Options{HTTPClient: a.client})
 }
 
-// secretWait bounds how long the vault may take to give a secret.
-const secretWait = 10 * time.Second
-
-// secret returns the value of a tenant's secret: from the vault, else, where that
-// is allowed, from the worker's environment.
-func (a *agents) secret(tenant, name string) (string, error) {
-	if name == "" {
-		return "", nil
-	}
-	if a.auth != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), secretWait)
-		defer cancel()
-		if value, ok, err := a.auth.vault.Secret(ctx, tenant, name); ok || err != nil {
-			return value, err
-		}
-	}
-	if !a.keys {
-		return "", holdfast.Errorf(holdfast.CodeModelAuth, "the secret %s of tenant %q is not known: this deployment does not use keys of the worker's environment (HOLDFAST_MODEL_KEYS_FROM_ENV)", name, tenant)
-	}
-	if a.hosted && strings.HasPrefix(strings.ToUpper(name), "HOLDFAST_") {
-		// Whoever may write an agent file chooses the name, and where the value is sent.
-		return "", holdfast.Errorf(holdfast.CodeModelAuth, "%s belongs to the deployment: agent files get none of its settings", name)
-	}
-	value := os.Getenv(name)
-	if value == "" {
-		return "", holdfast.Errorf(holdfast.CodeModelAuth, "the key %s is not set: put it into the environment, or use a model that needs none", name)
-	}
-	return value, nil
-}
-
 // Toolset implements [runtime.Agents].
 func (a *agents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent.Team, ag *agent.Agent, t *agent.Toolset) (tool.Toolset, error) {
 	shell := builtin.ShellOptions{Dir: a.dir, InheritEnv: !a.hosted, Jobs: a.jobs}
 	if t.Type == "shell" || t.Type == "script" {
-		env, err := a.expand(s.Tenant, t.Env)
+		env, err := a.expand(ctx, s.Tenant, t.Env)
 		if err != nil {
 			return nil, err
 		}
@@ -311,7 +283,7 @@ func (a *agents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent
 	case "mcp":
 		return a.mcp(ctx, s, t)
 	case "fetch":
-		headers, err := a.expand(s.Tenant, t.Headers)
+		headers, err := a.expand(ctx, s.Tenant, t.Headers)
 		if err != nil {
 			return nil, err
 		}
@@ -324,15 +296,15 @@ func (a *agents) Toolset(ctx context.Context, s holdfast.SessionRef, team *agent
 		}
 		return builtin.NewFetch(o), nil
 	case "api":
-		return a.api(s.Tenant, t)
+		return a.api(ctx, s.Tenant, t)
 	case "openapi":
-		return a.openAPI(s.Tenant, t)
+		return a.openAPI(ctx, s.Tenant, t)
 	case "a2a":
-		return a.a2a(s.Tenant, t)
+		return a.a2a(ctx, s.Tenant, t)
 	case "shell":
 		return builtin.NewShell(shell), nil
 	case "script":
-		list, err := a.scripts(s.Tenant, t)
+		list, err := a.scripts(ctx, s.Tenant, t)
 		if err != nil {
 			return nil, err
 		}
@@ -363,7 +335,7 @@ func (a *agents) sandbox(s holdfast.SessionRef, why string) (*tool.Sandbox, erro
 
 // scripts reads the scripts of a toolset into the form that the tool takes. Of the
 // variables of one only ${env.NAME} is a secret: others may be for its own shell.
-func (a *agents) scripts(tenant string, t *agent.Toolset) (map[string]builtin.Script, error) {
+func (a *agents) scripts(ctx context.Context, tenant string, t *agent.Toolset) (map[string]builtin.Script, error) {
 	out := map[string]builtin.Script{}
 	for name, s := range t.Shell {
 		args := map[string]json.RawMessage{}
@@ -376,7 +348,7 @@ func (a *agents) scripts(tenant string, t *agent.Toolset) (map[string]builtin.Sc
 		}
 		env := maps.Clone(s.Env)
 		for k, v := range env {
-			if env[k], err = agent.ExpandEnv(v, a.lookup(tenant)); err != nil {
+			if env[k], err = agent.ExpandEnv(v, a.lookup(ctx, tenant)); err != nil {
 				return nil, fmt.Errorf("environment of script %s: %s: %w", name, k, err)
 			}
 		}
@@ -403,7 +375,7 @@ func (a *agents) filesystem(t *agent.Toolset, shell builtin.ShellOptions) (tool.
 }
 
 func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolset) (tool.Toolset, error) {
-	env, err := a.expand(s.Tenant, t.Env)
+	env, err := a.expand(ctx, s.Tenant, t.Env)
 	if err != nil {
 		return nil, err
 	}
@@ -416,10 +388,10 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 	}
 	if t.Remote != nil {
 		cfg.Transport = t.Remote.TransportType
-		if cfg.URL, err = a.expandText(s.Tenant, t.Remote.URL); err != nil {
+		if cfg.URL, err = a.expandText(ctx, s.Tenant, t.Remote.URL); err != nil {
 			return nil, err
 		}
-		if cfg.Headers, err = a.expand(s.Tenant, t.Remote.Headers); err != nil {
+		if cfg.Headers, err = a.expand(ctx, s.Tenant, t.Remote.Headers); err != nil {
 			return nil, err
 		}
 	}
@@ -427,10 +399,10 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 		if err := a.servers.resolve(t, &cfg); err != nil {
 			return nil, err
 		}
-		if cfg.Env, err = a.expand(s.Tenant, cfg.Env); err != nil {
+		if cfg.Env, err = a.expand(ctx, s.Tenant, cfg.Env); err != nil {
 			return nil, err
 		}
-		if cfg.Headers, err = a.expand(s.Tenant, cfg.Headers); err != nil {
+		if cfg.Headers, err = a.expand(ctx, s.Tenant, cfg.Headers); err != nil {
 			return nil, err
 		}
 		if cfg.Command != "" {
@@ -478,14 +450,14 @@ func (a *agents) mcp(ctx context.Context, s holdfast.SessionRef, t *agent.Toolse
 }
 
 // expand replaces ${env.NAME} by the secret of that name.
-func (a *agents) expand(tenant string, in map[string]string) (map[string]string, error) {
+func (a *agents) expand(ctx context.Context, tenant string, in map[string]string) (map[string]string, error) {
 	if len(in) == 0 {
 		return nil, nil
 	}
 	out := make(map[string]string, len(in))
 	for k, v := range in {
 		var err error
-		if out[k], err = a.expandText(tenant, v); err != nil {
+		if out[k], err = a.expandText(ctx, tenant, v); err != nil {
 			return nil, fmt.Errorf("%s: %w", k, err)
 		}
 	}
@@ -493,20 +465,15 @@ func (a *agents) expand(tenant string, in map[string]string) (map[string]string,
 }
 
 // expandText is expand for one text.
-func (a *agents) expandText(tenant, text string) (string, error) {
-	return agent.Expand(text, a.lookup(tenant))
-}
-
-// lookup gives the secrets of a tenant.
-func (a *agents) lookup(tenant string) agent.Lookup {
-	return func(name string) (string, error) { return a.secret(tenant, name) }
+func (a *agents) expandText(ctx context.Context, tenant, text string) (string, error) {
+	return agent.Expand(text, a.lookup(ctx, tenant))
 }
 
 // ExpandPrompt implements [runtime.Expander]. What the log keeps gets values of the
 // user's own environment only, and none in a hosted deployment.
-func (a *agents) ExpandPrompt(_ context.Context, tenant, text string, kept bool) (string, error) {
+func (a *agents) ExpandPrompt(ctx context.Context, tenant, text string, kept bool) (string, error) {
 	if !kept {
-		return agent.ExpandPrompt(text, a.lookup(tenant))
+		return agent.ExpandPrompt(text, a.lookup(ctx, tenant))
 	}
 	return agent.ExpandPrompt(text, func(name string) (string, error) {
 		if a.hosted || !a.keys {

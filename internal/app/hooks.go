@@ -43,7 +43,7 @@ func (a *agents) RunHook(ctx context.Context, s holdfast.SessionRef, _ *agent.Ag
 	}
 	c.Env = map[string]string{}
 	for name, value := range h.Env {
-		if c.Env[name], err = agent.ExpandEnv(value, a.lookup(s.Tenant)); err != nil {
+		if c.Env[name], err = agent.ExpandEnv(value, a.lookup(ctx, s.Tenant)); err != nil {
 			return tool.HookOutput{}, fmt.Errorf("environment of the hook: %s: %w", name, err)
 		}
 	}

@@ -56,12 +56,12 @@ func TestSurroundings(t *testing.T) {
 func TestReferencesInURLs(t *testing.T) {
 	t.Setenv("SOME_HOST", "gateway.example")
 	a := &agents{keys: true, models: map[modelOf]builtModel{}}
-	if got, err := a.expandText("acme", "https://${env.SOME_HOST}/v1?a=${SOME_HOST}"); err != nil || got != "https://gateway.example/v1?a=gateway.example" {
+	if got, err := a.expandText(t.Context(), "acme", "https://${env.SOME_HOST}/v1?a=${SOME_HOST}"); err != nil || got != "https://gateway.example/v1?a=gateway.example" {
 		t.Errorf("%q, %v", got, err)
 	}
 	for name, use := range map[string]func(url string) error{
 		"model": func(url string) error {
-			_, err := a.buildModel("acme", &agent.ModelSettings{Kind: "openai", Provider: "p", Model: "m", NoToken: true, BaseURL: url})
+			_, err := a.buildModel(t.Context(), "acme", &agent.ModelSettings{Kind: "openai", Provider: "p", Model: "m", NoToken: true, BaseURL: url})
 			return err
 		},
 		"mcp": func(url string) error {
@@ -72,11 +72,11 @@ func TestReferencesInURLs(t *testing.T) {
 			return err
 		},
 		"openapi": func(url string) error {
-			_, err := a.openAPI("acme", &agent.Toolset{Type: "openapi", URL: url})
+			_, err := a.openAPI(t.Context(), "acme", &agent.Toolset{Type: "openapi", URL: url})
 			return err
 		},
 		"a2a": func(url string) error {
-			_, err := a.a2a("acme", &agent.Toolset{Type: "a2a", URL: url})
+			_, err := a.a2a(t.Context(), "acme", &agent.Toolset{Type: "a2a", URL: url})
 			return err
 		},
 	} {

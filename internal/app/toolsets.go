@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -22,9 +23,9 @@ func newOutgoing(cfg config.Config, hosted bool) *egress.Guard {
 }
 
 // api makes the toolset of one endpoint.
-func (a *agents) api(tenant string, t *agent.Toolset) (tool.Toolset, error) {
+func (a *agents) api(ctx context.Context, tenant string, t *agent.Toolset) (tool.Toolset, error) {
 	c := t.APIConfig
-	headers, err := a.expand(tenant, c.Headers)
+	headers, err := a.expand(ctx, tenant, c.Headers)
 	if err != nil {
 		return nil, err
 	}
@@ -47,12 +48,12 @@ func (a *agents) api(tenant string, t *agent.Toolset) (tool.Toolset, error) {
 }
 
 // openAPI makes the toolset of a document.
-func (a *agents) openAPI(tenant string, t *agent.Toolset) (tool.Toolset, error) {
-	headers, err := a.expand(tenant, t.Headers)
+func (a *agents) openAPI(ctx context.Context, tenant string, t *agent.Toolset) (tool.Toolset, error) {
+	headers, err := a.expand(ctx, tenant, t.Headers)
 	if err != nil {
 		return nil, err
 	}
-	url, err := a.expandText(tenant, t.URL)
+	url, err := a.expandText(ctx, tenant, t.URL)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
@@ -66,12 +67,12 @@ func (a *agents) httpOptions() httptool.Options {
 }
 
 // a2a makes the toolset of a remote agent.
-func (a *agents) a2a(tenant string, t *agent.Toolset) (tool.Toolset, error) {
-	headers, err := a.expand(tenant, t.Headers)
+func (a *agents) a2a(ctx context.Context, tenant string, t *agent.Toolset) (tool.Toolset, error) {
+	headers, err := a.expand(ctx, tenant, t.Headers)
 	if err != nil {
 		return nil, err
 	}
-	url, err := a.expandText(tenant, t.URL)
+	url, err := a.expandText(ctx, tenant, t.URL)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}

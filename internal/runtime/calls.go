@@ -71,9 +71,13 @@ func (d *drive) toolStep(ctx context.Context) error {
 	var box *toolbox
 	var boxErr error
 	d.working(ctx, func(wctx context.Context) { box, boxErr = d.box(wctx, team, a) })
+	if errors.Is(boxErr, errAway) {
+		return d.stayed(ctx, a.Name, boxErr)
+	}
 	if boxErr != nil {
 		return d.stopped(ctx, boxErr)
 	}
+	d.isBack()
 
 	if m := d.callHooks(team, a, box); m != nil {
 		return d.runHooks(m)(ctx)

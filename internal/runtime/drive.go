@@ -28,6 +28,8 @@ type drive struct {
 
 	boxes map[string]*toolbox // by agent; only the loop's goroutine
 	title *titleCall          // only the loop's goroutine
+	// absent is what the run waits for; only the loop's goroutine.
+	absent absence
 
 	taking sync.Mutex // held while commands are taken, so that they keep their order
 

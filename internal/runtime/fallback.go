@@ -136,6 +136,9 @@ func (d *drive) built(ctx context.Context, team *agent.Team, a *agent.Agent, c c
 	if err == nil {
 		return m, info, nil
 	}
+	if d.isAway(err) {
+		return nil, ModelInfo{}, d.stayed(ctx, a.Name, err)
+	}
 	var next holdfast.Event
 	var addErr error
 	d.locked(func() {

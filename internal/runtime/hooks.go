@@ -476,13 +476,15 @@ func (d *drive) consult(ctx context.Context, m *moment, id string) hookVerdict {
 	one := func(i int, in HookInput) (tool.HookOutput, error) {
 		in.IdempotencyKey = holdfast.DeriveID("hook", id, strconv.Itoa(i))
 		var out tool.HookOutput
-		err := d.e.guarded("run a hook of "+m.event, func() (err error) {
-			runner, ok := d.e.cfg.Agents.(HookRunner)
-			if !ok {
-				return ErrNoHooks
-			}
-			out, err = runner.RunHook(ctx, d.s.Ref, m.agent, m.hooks[i], in)
-			return err
+		err := patiently(ctx, hookPatience, func() error {
+			return d.e.guarded("run a hook of "+m.event, func() (err error) {
+				runner, ok := d.e.cfg.Agents.(HookRunner)
+				if !ok {
+					return ErrNoHooks
+				}
+				out, err = runner.RunHook(ctx, d.s.Ref, m.agent, m.hooks[i], in)
+				return err
+			})
 		})
 		return out, err
 	}

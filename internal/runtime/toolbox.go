@@ -115,6 +115,11 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 		d.locked(func() { user = d.s.User })
 		for _, spec := range a.Toolsets {
 			ts, err := d.e.toolset(tool.WithUser(ctx, user), d.s.Ref, team, a, spec)
+			if err != nil && ctx.Err() == nil && d.isAway(err) { // the agent is not to go without
+				b.close(d.e.log)
+				delete(d.boxes, a.Name)
+				return nil, fmt.Errorf("%w: toolset %s: %w", errAway, spec.Type, err)
+			}
 			if err != nil {
 				if werr := d.warn(ctx, a.Name, fmt.Sprintf("toolset %s: %s", spec.Type, holdfast.PublicMessage(err)), holdfast.CodeOf(err)); werr != nil {
 					return nil, werr

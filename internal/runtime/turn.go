@@ -46,13 +46,28 @@ func (d *drive) modelStep(ctx context.Context) error {
 	if m := d.turnStarts(a); m != nil {
 		return d.runHooks(m)(ctx)
 	}
-	if a, err = d.instructed(ctx, a); err != nil {
+	told := a
+	var stop error // of the work: the run is canceled
+	d.working(ctx, func(wctx context.Context) {
+		told, err = d.instructed(wctx, a)
+		stop = context.Cause(wctx)
+	})
+	switch {
+	case err != nil && stop != nil:
+		return d.stopped(ctx, stop)
+	case err != nil && d.isAway(err):
+		return d.stayed(ctx, a.Name, err)
+	case err != nil:
 		return d.stopped(ctx, d.fail(ctx, a.Name, err))
 	}
+	a = told
 
 	var box *toolbox
 	var boxErr error
 	d.working(ctx, func(wctx context.Context) { box, boxErr = d.box(wctx, team, a) })
+	if errors.Is(boxErr, errAway) {
+		return d.stayed(ctx, a.Name, boxErr)
+	}
 	if boxErr != nil {
 		return d.stopped(ctx, boxErr)
 	}
@@ -62,6 +77,7 @@ func (d *drive) modelStep(ctx context.Context) error {
 	if m == nil {
 		return err
 	}
+	d.isBack()
 
 	call := holdfast.NewID()
 	name := m.Name()

@@ -332,11 +332,27 @@ type testAgents struct {
 	// trap, if not nil, is called with the name of each thing that is asked of the
 	// agents, and may panic.
 	trap func(what string)
+	// looks counts how often something of the name "away" was asked for: the first two
+	// times that it is not there, of instructions, models and toolsets each. lost says
+	// that it never is.
+	looks [3]atomic.Int64
+	lost  atomic.Bool
+}
+
+// absent is the error of what is away.
+func (a *testAgents) absent(of int, named bool) error {
+	if named && (a.looks[of].Add(1) <= 2 || a.lost.Load()) {
+		return holdfast.WrapError(holdfast.CodeUnavailable, errors.New("dial vault"), "the vault does not answer")
+	}
+	return nil
 }
 
 // ExpandPrompt knows one value.
 func (a *testAgents) ExpandPrompt(_ context.Context, _, text string, _ bool) (string, error) {
 	a.at("expand")
+	if err := a.absent(0, strings.Contains(text, "${env.AWAY}")); err != nil {
+		return "", err
+	}
 	return agent.ExpandPrompt(text, func(name string) (string, error) {
 		if name == "PLACE" {
 			return "the harbour", nil
@@ -384,6 +400,9 @@ func (a *testAgents) Parse(name, source string) (*agent.Team, error) {
 
 func (a *testAgents) Model(_ context.Context, _ string, _ *agent.Team, m *agent.ModelSettings) (model.Model, runtime.ModelInfo, error) {
 	a.at("model")
+	if err := a.absent(1, m.Name == "away"); err != nil {
+		return nil, runtime.ModelInfo{}, err
+	}
 	built, err := a.build(m)
 	info := runtime.ModelInfo{ContextLimit: cmp.Or(a.limit, 1000), Images: m.Name != "blind"}
 	if err != nil || a.trap == nil {
@@ -398,6 +417,9 @@ func (a *testAgents) Model(_ context.Context, _ string, _ *agent.Team, m *agent.
 
 func (a *testAgents) Toolset(_ context.Context, _ holdfast.SessionRef, _ *agent.Team, ag *agent.Agent, t *agent.Toolset) (tool.Toolset, error) {
 	a.at("toolset")
+	if err := a.absent(2, t.Name == "away"); err != nil {
+		return nil, err
+	}
 	switch t.Type {
 	case "think":
 		return builtin.NewThink(), nil
