@@ -55,20 +55,7 @@ func TestA2AClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := startFacades(t)
-	// It would take 20 s to its end.
-	sleeper := strings.Replace(fmt.Sprintf(talkerFile, numbered()), "5ms", "100ms", 1)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, base+"/v1/agents/sleeper", strings.NewReader(sleeper))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+facadeKey)
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _ = resp.Body.Close(); resp.StatusCode != http.StatusCreated {
-		t.Fatalf("the sleeper: %s", resp.Status)
-	}
+	putSleeper(t, base)
 	cmd := exec.CommandContext(t.Context(), "node", filepath.Join("testdata", "a2a", "client.mjs"), filepath.Join(tools, "node_modules"), base, facadeKey, "another-key-of-other")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
@@ -100,6 +87,24 @@ func TestA2AClients(t *testing.T) {
 				checkA2A1(t, &c.s)
 			}
 		})
+	}
+}
+
+// putSleeper stores an agent that would take 20 s to its end.
+func putSleeper(t *testing.T, base string) {
+	t.Helper()
+	sleeper := strings.Replace(fmt.Sprintf(talkerFile, numbered()), "5ms", "100ms", 1)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, base+"/v1/agents/sleeper", strings.NewReader(sleeper))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+facadeKey)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = resp.Body.Close(); resp.StatusCode != http.StatusCreated {
+		t.Fatalf("the sleeper: %s", resp.Status)
 	}
 }
 
