@@ -556,6 +556,7 @@ func TestWhatTheLogCannotTake(t *testing.T) {
 		{"/v1/responses", `{"model":"demo","input":"` + large + `"}`},
 		{"/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":"` + large + `"}]}`},
 		{"/v1/agui/demo", agui},
+		{"/v1/agents/demo/a2a/message:send", `{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"text":"` + large + `"}]}}`},
 		{"/api/sessions/s/agent/demo", legacy},
 		{"/api/sessions/s/agent/demo/root", legacy},
 		{"/v2/api/sessions/s/agent/demo", legacy},
