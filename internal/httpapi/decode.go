@@ -166,9 +166,13 @@ func runInput(data []byte) ([]MessageIn, error) {
 	}
 	var object struct {
 		Messages *[]MessageIn `json:"messages"`
+		Model    string       `json:"model"` // of clients of 2026: another one than the agent's
 	}
 	if err := decodeJSON(data, &object); err != nil {
 		return nil, err
+	}
+	if object.Model != "" {
+		return nil, holdfast.Errorf(holdfast.CodeNotOffered, "not offered in this deployment: model: a choice of models; the agent file says which")
 	}
 	if object.Messages == nil {
 		return nil, holdfast.Errorf(holdfast.CodeInvalid, "messages: missing; want [{\"role\":\"user\",\"content\":\"…\"}] or an object with a member messages")

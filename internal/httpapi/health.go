@@ -19,6 +19,11 @@ func (a *API) health(mux *router) {
 	mux.HandleFunc("GET /ping", ok)
 	mux.HandleFunc("GET /v2/ping", ok)
 	mux.HandleFunc("GET /readyz", a.ready)
+	// As clients of 2026 ask, beside the routes of the contract and before their mount.
+	for _, mount := range []string{"", "/v2"} {
+		mux.HandleFunc("GET "+mount+"/health", ok)
+		mux.HandleFunc("GET "+mount+"/ready", a.ready)
+	}
 }
 
 // ready answers 200 if everything that the API needs is there, else 503, and
@@ -41,12 +46,16 @@ func (a *API) ready(w http.ResponseWriter, r *http.Request) {
 	answer := struct {
 		Status string            `json:"status"`
 		Checks map[string]string `json:"checks"`
-	}{"ok", map[string]string{}}
+		// As clients of 2026 read it: they know of one store, and no other dependency.
+		Ready bool `json:"ready"`
+		Store bool `json:"store_connected"`
+	}{"ok", map[string]string{}, true, true}
 	code := http.StatusOK
 	for i, c := range a.cfg.Checks {
 		answer.Checks[c.Name] = results[i]
 		if results[i] != "ok" {
 			answer.Status, code = "unavailable", http.StatusServiceUnavailable
+			answer.Ready, answer.Store = false, false
 		}
 	}
 	writeJSON(w, code, "application/json", answer)

@@ -20,6 +20,12 @@ const decisionApproveTool = "approve-tool"
 
 // newerRoutes mounts what clients of 2026 ask for beside the contract.
 func (l legacyAPI) newerRoutes(handle func(method, path string, h legacyHandler)) {
+	handle("GET", "/ready", func(w http.ResponseWriter, _ *http.Request) error {
+		// The original waits here until a session is there. Here each begins when it is
+		// asked for.
+		writeJSON(w, http.StatusOK, "application/json", map[string]string{"status": "ready"})
+		return nil
+	})
 	handle("GET", "/sessions/{id}/status", l.sessionStatus)
 	handle("GET", "/sessions/{id}/snapshot", l.sessionSnapshot)
 	handle("GET", "/sessions/{id}/events", l.sessionEvents)
@@ -244,6 +250,9 @@ func (l legacyAPI) deleteBatch(w http.ResponseWriter, r *http.Request) error {
 		IDs []string `json:"session_ids"`
 	}
 	if err := l.body(w, r, &in); err != nil {
+		return err
+	}
+	if err := checkKey(r.Header.Get("Idempotency-Key")); err != nil {
 		return err
 	}
 	if len(in.IDs) == 0 || len(in.IDs) > maxBatch {

@@ -104,7 +104,7 @@ func (a *API) wrap(next http.Handler) http.Handler {
 // public reports whether a path answers everybody.
 func public(path string) bool {
 	switch path {
-	case "/healthz", "/readyz", "/ping", "/api/ping", "/v2/api/ping", "/v2/ping", "/v1/openapi.json", "/v1/openapi.yaml", "/v1/docs", "/openapi.json", "/openapi.yaml", "/docs":
+	case "/healthz", "/readyz", "/health", "/v2/health", "/ready", "/v2/ready", "/ping", "/api/ping", "/v2/api/ping", "/v2/ping", "/v1/openapi.json", "/v1/openapi.yaml", "/v1/docs", "/openapi.json", "/openapi.yaml", "/docs":
 		return true
 	}
 	return false

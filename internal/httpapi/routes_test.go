@@ -20,6 +20,8 @@ const notA2A = "only refuses, with the protocol's own error, what the card does 
 // undescribed says of routes of our own why the description does not have them.
 var undescribed = map[string]string{
 	"GET /healthz": "for the supervisor of the process", "GET /readyz": "for the supervisor of the process",
+	"GET /health": "of the original contract", "GET /v2/health": "of the original contract",
+	"GET /ready": "of the original contract", "GET /v2/ready": "of the original contract",
 	"GET /ping": "of the original contract", "GET /v2/ping": "of the original contract",
 	"GET /openapi.json": "the description itself", "GET /openapi.yaml": "the description itself", "GET /docs": "the description itself",
 	"POST /v1/agents/{name}/a2a/tasks/{task}/pushNotificationConfigs": notA2A, "GET /v1/agents/{name}/a2a/tasks/{task}/pushNotificationConfigs": notA2A,

@@ -92,10 +92,10 @@ func New(o Options) *Client {
 	if o.Hosted {
 		dialer.Control = ssrf.New(ssrf.WithAnyPort()).Safe
 	}
-	return &Client{opt: o, http: &http.Client{Transport: &http.Transport{
+	return &Client{opt: o, http: &http.Client{Transport: &guard{hosted: o.Hosted, next: &http.Transport{
 		DialContext: dialer.DialContext, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second,
 		IdleConnTimeout: 30 * time.Second, MaxIdleConns: 10, MaxResponseHeaderBytes: 64 << 10,
-	}}}
+	}}}}
 }
 
 // Reference reads what a user writes for an agent in a registry. Names without a
@@ -311,6 +311,8 @@ func failed(err error, doing string) error {
 	switch {
 	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork):
 		return holdfast.WrapError(holdfast.CodeInvalid, err, doing+": the registry is not at a public address")
+	case errors.Is(err, errPlain):
+		return holdfast.WrapError(holdfast.CodeUpstream, err, doing+": the registry leads to an address without TLS")
 	case errors.Is(err, errdef.ErrNotFound):
 		return holdfast.WrapError(holdfast.CodeUpstream, err, doing+": the registry has no such repository, tag or digest, or does not show it without credentials")
 	case errors.Is(err, auth.ErrBasicCredentialNotFound), errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden):
