@@ -40,6 +40,9 @@ func (c *Client) GetAgents(ctx context.Context) ([]Agent, error) {
 		if err := c.do(ctx, "GET", path("v1", "agents"), query, nil, &page); err != nil {
 			return nil, err
 		}
+		if page.Agents == nil {
+			return nil, errors.New("GET /v1/agents: the answer is no list of agents")
+		}
 		all = append(all, page.Agents...)
 		if page.Next == "" || len(page.Agents) == 0 || page.Next == query.Get("cursor") {
 			return all, nil

@@ -41,6 +41,7 @@ type Client struct {
 	key     string
 	timeout time.Duration
 	idle    time.Duration
+	most    int64 // bytes of an answer that is no stream
 	notice  func(Connection)
 }
 
@@ -93,7 +94,7 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("the server's URL %q: want http://host or https://host", u.Redacted())
 	}
-	c := &Client{base: u, http: &http.Client{}, timeout: DefaultTimeout, idle: 30 * time.Second}
+	c := &Client{base: u, http: &http.Client{}, timeout: DefaultTimeout, idle: 30 * time.Second, most: maxAnswer}
 	if p, ok := u.User.Password(); ok {
 		c.key = p
 	}
@@ -107,7 +108,26 @@ func New(baseURL string, opts ...Option) (*Client, error) {
 	if c.http == nil || c.http.Timeout != 0 {
 		return nil, errors.New("the HTTP client must be set and must have no Timeout: it would cut streams; use WithTimeout")
 	}
+	if c.http.CheckRedirect == nil {
+		h := *c.http
+		h.CheckRedirect = checkRedirect
+		c.http = &h
+	}
 	return c, nil
+}
+
+// checkRedirect follows a redirect only to the same server, and from http to https at
+// the same host: what is sent, and the key with it, is for nobody else. Only reading
+// is sent twice, since anything else would arrive as another request. Other redirects
+// are the answer.
+func checkRedirect(r *http.Request, via []*http.Request) error {
+	first := via[0].URL
+	same := r.URL.Scheme == first.Scheme && r.URL.Host == first.Host ||
+		first.Scheme == "http" && r.URL.Scheme == "https" && r.URL.Hostname() == first.Hostname()
+	if !same || len(via) > 5 || via[0].Method != http.MethodGet {
+		return http.ErrUseLastResponse
+	}
+	return nil
 }
 
 // ErrorResponse is the body with which the original API says that something went
@@ -143,6 +163,9 @@ func (e *Error) Unwrap() error { return &holdfast.Error{Code: e.Code, Message: e
 func readError(resp *http.Response) error {
 	e := &Error{Status: resp.StatusCode, Message: http.StatusText(resp.StatusCode), RequestID: resp.Header.Get("X-Request-Id")}
 	e.RetryAfter = retryAfter(resp.Header)
+	if at, err := resp.Location(); err == nil && resp.StatusCode/100 == 3 {
+		e.Message = "the server redirects to " + at.Redacted() + ": give that address if it is the right one"
+	}
 	var body struct {
 		ErrorResponse
 		Detail  string        `json:"detail"`
@@ -268,15 +291,16 @@ func (c *Client) once(ctx context.Context, method, path string, query url.Values
 		return &lostError{err}
 	}
 	defer resp.Body.Close() //nolint:errcheck // nothing was written
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+	// A problem is one whatever its status: something between us may have changed that.
+	if resp.StatusCode < 200 || resp.StatusCode > 299 || strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
 		return readError(resp)
 	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	data, err := io.ReadAll(io.LimitReader(resp.Body, c.most+1))
 	if err != nil {
 		return &lostError{err}
 	}
-	if len(data) > maxAnswer {
-		return fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
+	if int64(len(data)) > c.most {
+		return fmt.Errorf("the answer is larger than %d bytes", c.most)
 	}
 	if out == nil {
 		return nil

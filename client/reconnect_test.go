@@ -164,9 +164,9 @@ func (u *unreliable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // whatever else a stream may have.
 func (u *unreliable) text(after int) []byte {
 	var b bytes.Buffer
-	b.WriteString([]string{"", ": hello\n\n", "retry: 1000\n\n", "event: position\ndata: {\"type\":\"stream_position\"}\n\n", "\n\r\n"}[u.rng.IntN(5)])
+	b.WriteString([]string{"", ": hello\n\n", "retry: 1000\n\n", "event: position\ndata: {\"type\":\"stream_position\"}\n\n", "\n\r\n", "\ufeff"}[u.rng.IntN(6)])
 	for i := max(0, after-u.rng.IntN(4)); i < u.there; i++ {
-		end := []string{"\n", "\r\n"}[u.rng.IntN(2)]
+		end := []string{"\n", "\r\n", "\r"}[u.rng.IntN(3)]
 		for range 1 + u.rng.IntN(5)/4 {
 			fmt.Fprintf(&b, "id: %d%sdata: %s%s%s", i+1, end, u.events[i], end, end)
 		}

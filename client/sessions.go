@@ -170,6 +170,10 @@ func (c *Client) sessions(ctx context.Context, query url.Values) iter.Seq2[Sessi
 				yield(Session{}, err)
 				return
 			}
+			if p.Sessions == nil {
+				yield(Session{}, errors.New("GET /v1/sessions: the answer is no list of sessions"))
+				return
+			}
 			for _, s := range p.Sessions {
 				if s.ID == "" {
 					yield(Session{}, errors.New("GET /v1/sessions: the answer has a session without an id"))
@@ -317,6 +321,9 @@ func (c *Client) GetRun(ctx context.Context, session, run string) (*Run, error) 
 	var r Run
 	if err := c.do(ctx, "GET", path("v1", "sessions", session, "runs", run), nil, nil, &r); err != nil {
 		return nil, err
+	}
+	if r.Run == "" {
+		return nil, fmt.Errorf("GET run %s: the answer is no run: it has no id", run)
 	}
 	return &r, nil
 }

@@ -23,6 +23,10 @@ var errEventTooLong = fmt.Errorf("%w: an event is too long", errFormat)
 type sseReader struct {
 	r    *bufio.Reader
 	line []byte
+	// begun says that something was read: only before that may a byte order mark come.
+	begun bool
+	// cr says that the line before ended with CR: an LF that follows belongs to it.
+	cr   bool
 	data []byte
 	name string // of the event that next returned, "" for none
 }
@@ -74,19 +78,53 @@ func (s *sseReader) next(beat func()) (seq uint64, data []byte, err error) {
 	}
 }
 
-// readLine returns a line without its end, which is LF or CRLF.
+// readLine returns a line without its end, which is LF, CR or CRLF. It never waits
+// for what comes after an end. What is not ended is lost, with the error.
 func (s *sseReader) readLine() ([]byte, error) {
 	s.line = s.line[:0]
 	for {
-		part, err := s.r.ReadSlice('\n')
-		s.line = append(s.line, part...)
-		switch {
-		case err == nil:
-			return bytes.TrimSuffix(bytes.TrimSuffix(s.line, []byte{'\n'}), []byte{'\r'}), nil
-		case !errors.Is(err, bufio.ErrBufferFull):
+		if _, err := s.r.Peek(1); err != nil {
 			return nil, err
-		case len(s.line) > maxEvent:
+		}
+		part, err := s.r.Peek(s.r.Buffered())
+		if err != nil {
+			return nil, err
+		}
+		if s.cr {
+			s.cr = false
+			if part[0] == '\n' {
+				if _, err := s.r.Discard(1); err != nil {
+					return nil, err
+				}
+				continue
+			}
+		}
+		n, ended := len(part), false
+		if i := bytes.IndexByte(part, '\n'); i >= 0 {
+			n, ended = i, true
+		}
+		if i := bytes.IndexByte(part[:n], '\r'); i >= 0 {
+			n, ended, s.cr = i, true, true
+		}
+		s.line = append(s.line, part[:n]...)
+		if ended {
+			n++
+		}
+		if _, err := s.r.Discard(n); err != nil {
+			return nil, err
+		}
+		if len(s.line) > maxEvent {
 			return nil, errEventTooLong
+		}
+		if ended {
+			if !s.begun {
+				s.begun = true
+				s.line = bytes.TrimPrefix(s.line, byteOrderMark)
+			}
+			return s.line, nil
 		}
 	}
 }
+
+// byteOrderMark may stand before a stream.
+var byteOrderMark = []byte("\ufeff")
