@@ -44,3 +44,17 @@ func TestMCPSessions(t *testing.T) {
 	t.Parallel()
 	runClient(t, "mcp.mjs", startFacades(t))
 }
+
+// TestOpenAISDK: OpenAI's SDK for JavaScript finds every parameter and helper
+// served, or refused by name; streams can be resumed behind every event; a request
+// that it repeats by itself is one run.
+func TestOpenAISDK(t *testing.T) {
+	t.Parallel()
+	runClient(t, "openai.mjs", startFacades(t))
+}
+
+// TestAISDK: Vercel's AI SDK reads what the agents say over both of OpenAI's APIs.
+func TestAISDK(t *testing.T) {
+	t.Parallel()
+	runClient(t, "aisdk.mjs", startFacades(t))
+}

@@ -69,6 +69,25 @@ func numbered() string {
 	return strings.Join(words, " ")
 }
 
+// slowFile is an agent that says a word every second, for a hundred of them.
+const slowFile = `version: "2"
+agents:
+  root:
+    model: script
+    description: Takes its time.
+    instruction: Count slowly.
+models:
+  script:
+    provider: scripted
+    model: slow
+    provider_opts:
+      script:
+        title: Slow
+        turns:
+          - delay: 1s
+            say: "%s"
+`
+
 const facadeKey = "first-key-of-acme-acme"
 
 // startFacades runs everything with a talker beside the demo and one tenant.
@@ -76,6 +95,9 @@ func startFacades(t *testing.T) (base string) {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "talker.yaml"), fmt.Appendf(nil, talkerFile, numbered()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "slow.yaml"), fmt.Appendf(nil, slowFile, numbered()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "once.yaml"), []byte(onceFile), 0o600); err != nil {
@@ -465,7 +487,7 @@ func chat(t *testing.T, base string) {
 	ctx := t.Context()
 	c := sdk(base, facadeKey)
 	models, err := c.Models.List(ctx)
-	if err != nil || len(models.Data) != 3 {
+	if err != nil || len(models.Data) != 4 {
 		t.Errorf("models: %v %+v", err, models)
 	}
 	var head *http.Response
@@ -515,7 +537,7 @@ func chat(t *testing.T, base string) {
 		t.Error("a run that failed looks like an answer")
 	}
 	_, err = c.Chat.Completions.New(ctx, openai.ChatCompletionNewParams{Model: "demo", Messages: []openai.ChatCompletionMessageParamUnion{openai.SystemMessage("x"), openai.UserMessage("y")}})
-	wantAPIError(t, err, http.StatusBadRequest, "messages[0].role", "invalid")
+	wantAPIError(t, err, http.StatusBadRequest, "messages[0].role", "not_offered")
 }
 
 func wantAPIError(t *testing.T, err error, status int, param, code string) {

@@ -141,6 +141,7 @@ type API struct {
 	recent  *recent
 	views   *viewCache
 	mcpLive mcpCalls
+	retries retries
 	imports gate
 	handler http.Handler
 	// patterns are the routes that are mounted, as METHOD /path.

@@ -60,6 +60,7 @@ type runRequest struct {
 	mode        string
 	history     bool
 	key         string
+	fresh       bool // no request had the key before
 }
 
 // command makes the command of a run whose agent is known.

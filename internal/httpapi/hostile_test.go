@@ -43,6 +43,7 @@ var rightBody = map[string]string{
 	"PUT /v1/secrets/{name}":                             `{"value":"hush"}`,
 	"PUT /v1/oauth-clients/{name}":                       `{"client_id":"c","issuer":"https://login.example"}`,
 	"POST /v1/responses":                                 `{"model":"acmes","input":"hello"}`,
+	"POST /v1/conversations":                             `{"metadata":{"a":"b"}}`,
 	"POST /v1/chat/completions":                          `{"model":"acmes","messages":[{"role":"user","content":"hello"}]}`,
 	"POST /v1/agents/{name}/mcp":                         `{"jsonrpc":"2.0","id":1,"method":"tools/list"}`,
 	"POST /v1/agents/{name}/a2a":                         `{"jsonrpc":"2.0","id":1,"method":"message/send","params":{"message":{"kind":"message","messageId":"m","role":"user","parts":[{"kind":"text","text":"hello"}]}}}`,
@@ -160,7 +161,7 @@ func wantRefused(t *testing.T, what, path string, resp *http.Response, body stri
 			t.Errorf("%s: %s %s; want error and message", what, media, body)
 		}
 		said = text
-	case strings.HasPrefix(path, "/v1/responses") || strings.HasPrefix(path, "/v1/chat") || strings.HasPrefix(path, "/v1/models"):
+	case strings.HasPrefix(path, "/v1/responses") || strings.HasPrefix(path, "/v1/chat") || strings.HasPrefix(path, "/v1/models") || strings.HasPrefix(path, "/v1/conversations"):
 		var e struct{ Message, Type, Code string }
 		if err := json.Unmarshal(p.Error, &e); err != nil || e.Type == "" || media != "application/json" {
 			t.Errorf("%s: %s %s; want an error of OpenAI's form", what, media, body)
@@ -511,6 +512,7 @@ var notSomebodysOwn = map[string]string{
 	"PUT /v1/secrets/{name}":                             "makes a secret of the tenant's own",
 	"PUT /v1/oauth-clients/{name}":                       "makes a client of the tenant's own",
 	"POST /v1/webhooks":                                  "names nothing",
+	"POST /v1/conversations":                             "names nothing",
 	"POST /v1/sessions/{id}/authorizations/{flow}/vouch": "the verifier is that of no authorization: 403 for everybody",
 	"POST /agents":                                       "names nothing",
 	"POST /agents/config":                                "makes a file of the tenant's own",

@@ -18,11 +18,12 @@ import (
 // parameter that would change nothing by its name. Sources: the API reference
 // of OpenAI, and the official SDKs, which are the tests.
 
-// openAIPaths are where errors have OpenAI's form. Those behind the first three have
+// openAIPaths are where errors have OpenAI's form. Those behind the first four have
 // no routes here: an SDK that asks is to read that.
 var openAIPaths = []string{
-	"/v1/responses", "/v1/chat", "/v1/models",
-	"/v1/audio", "/v1/batches", "/v1/completions", "/v1/conversations", "/v1/embeddings", "/v1/files", "/v1/images", "/v1/moderations", "/v1/vector_stores",
+	"/v1/responses", "/v1/chat", "/v1/models", "/v1/conversations",
+	"/v1/assistants", "/v1/audio", "/v1/batches", "/v1/chatkit", "/v1/completions", "/v1/containers", "/v1/embeddings", "/v1/evals", "/v1/files", "/v1/fine_tuning", "/v1/images",
+	"/v1/moderations", "/v1/realtime", "/v1/skills", "/v1/threads", "/v1/uploads", "/v1/vector_stores", "/v1/videos",
 }
 
 // openAIPath reports whether a path belongs to OpenAI's dialect.
@@ -160,12 +161,12 @@ func readParams(body []byte, offered []string, neutral map[string][]string) (par
 		case slices.Contains(offered, name):
 			p[name] = value
 		case slices.Contains(neutral[name], text):
-		case len(neutral[name]) > 0:
-			return nil, &paramError{name, holdfast.Errorf(holdfast.CodeNotOffered, "%s: only %s is offered: the agent's file decides", name, strings.Join(neutral[name], " or "))}
 		case name == "tools" || name == "functions":
-			return nil, &paramError{name, holdfast.Errorf(holdfast.CodeNotOffered, "%s: not offered: an agent calls the tools of its own file, not those of the caller", name)}
+			return nil, notOfferedParam(name, "not offered: an agent calls the tools of its own file, not those of the caller")
+		case len(neutral[name]) > 0:
+			return nil, notOfferedParam(name, "only %s is offered: the agent's file decides", strings.Join(neutral[name], " or "))
 		default:
-			return nil, &paramError{name, holdfast.Errorf(holdfast.CodeNotOffered, "%s: not offered here: what an agent does is in its file; leave the parameter out", name)}
+			return nil, notOfferedParam(name, "not offered here: what an agent does is in its file; leave the parameter out")
 		}
 	}
 	return p, nil
@@ -183,12 +184,33 @@ func (p params) get(name string, v any) error {
 	return nil
 }
 
+// onlyMembers refuses members of an object that are not known, by name: those that
+// are null say nothing.
+func onlyMembers(at string, object json.RawMessage, known ...string) error {
+	var all map[string]json.RawMessage
+	if json.Unmarshal(object, &all) != nil {
+		return badParam(at, "want an object")
+	}
+	for name, value := range all {
+		if !slices.Contains(known, name) && string(value) != "null" {
+			return notOfferedParam(at+"."+name, "not offered; leave it out")
+		}
+	}
+	return nil
+}
+
+// notOfferedParam refuses something of the protocol by name.
+func notOfferedParam(param, format string, args ...any) error {
+	return &paramError{param, holdfast.Errorf(holdfast.CodeNotOffered, "%s: %s", param, fmt.Sprintf(format, args...))}
+}
+
 // openAIPart is a piece of a message's content, in the words of both APIs.
 type openAIPart struct {
 	Type     string          `json:"type"`
 	Text     string          `json:"text"`
 	ImageURL json.RawMessage `json:"image_url"`
 	Detail   string          `json:"detail"`
+	FileID   string          `json:"file_id"`
 }
 
 // openAIContent reads the content of a user's message: a text, or a list of texts
@@ -202,31 +224,49 @@ func openAIContent(param string, raw json.RawMessage) (holdfast.Message, error) 
 		return m, nil
 	}
 	var list []openAIPart
-	if err := json.Unmarshal(raw, &list); err != nil || len(list) == 0 {
+	var whole []json.RawMessage
+	if err := errors.Join(json.Unmarshal(raw, &list), json.Unmarshal(raw, &whole)); err != nil || len(list) == 0 {
 		return m, badParam(param, "want a text or a list of parts")
 	}
-	for _, c := range list {
+	for i, c := range list {
+		at := fmt.Sprintf("%s[%d]", param, i)
 		switch c.Type {
 		case "text", "input_text":
+			if err := onlyMembers(at, whole[i], "type", "text"); err != nil {
+				return m, err
+			}
 			if len(m.Parts) == 0 && m.Content == "" {
 				m.Content = c.Text
 				continue
 			}
 			m.Parts = append(m.Parts, holdfast.ContentPart{Type: "text", Text: c.Text})
 		case "image_url", "input_image":
+			known := []string{"type", "image_url"}
+			if c.Type == "input_image" {
+				known = append(known, "detail")
+			}
+			if c.FileID != "" {
+				return m, notOfferedParam(at+".file_id", "files are not offered, only images by URL or as data")
+			}
+			if err := onlyMembers(at, whole[i], known...); err != nil {
+				return m, err
+			}
 			// One API has the URL itself, the other an object with it.
 			image := holdfast.ImageURL{Detail: c.Detail}
 			if json.Unmarshal(c.ImageURL, &image.URL) != nil {
 				if err := json.Unmarshal(c.ImageURL, &image); err != nil {
-					return m, badParam(param, "image_url: want a URL")
+					return m, badParam(at, "image_url: want a URL")
+				}
+				if err := onlyMembers(at+".image_url", c.ImageURL, "url", "detail"); err != nil {
+					return m, err
 				}
 			}
 			if image.URL == "" {
-				return m, badParam(param, "image_url: want a URL; file ids are not offered")
+				return m, badParam(at, "image_url: want a URL")
 			}
 			m.Parts = append(m.Parts, holdfast.ContentPart{Type: "image_url", ImageURL: &image})
 		default:
-			return m, badParam(param, "parts of type %q are not offered, only texts and images by URL", c.Type)
+			return m, notOfferedParam(at, "parts of type %q are not offered, only texts, and images by URL or as data", c.Type)
 		}
 	}
 	if m.Content == "" && len(m.Parts) == 0 {

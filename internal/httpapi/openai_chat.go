@@ -18,7 +18,7 @@ var (
 	chatParams  = []string{"model", "messages", "stream", "stream_options"}
 	chatNeutral = map[string][]string{
 		"n": {"1"}, "parallel_tool_calls": {"true"}, "tool_choice": {`"auto"`}, "tools": {"[]"}, "modalities": {`["text"]`},
-		"service_tier": {`"auto"`, `"default"`}, "response_format": {`{"type":"text"}`}, "store": {"false", "true"}, "logprobs": {"false"},
+		"service_tier": {`"auto"`, `"default"`}, "response_format": {`{"type":"text"}`}, "store": {"false"}, "logprobs": {"false"},
 	}
 )
 
@@ -40,10 +40,7 @@ func parseChatRequest(body []byte) (q chatRequest, err error) {
 	if err != nil {
 		return q, err
 	}
-	var list []struct {
-		Role    string          `json:"role"`
-		Content json.RawMessage `json:"content"`
-	}
+	var list []json.RawMessage
 	var options map[string]json.RawMessage
 	if err := errors.Join(p.get("model", &q.model), p.get("messages", &list), p.get("stream", &q.stream), p.get("stream_options", &options)); err != nil {
 		return q, err
@@ -53,16 +50,26 @@ func parseChatRequest(body []byte) (q chatRequest, err error) {
 		case name == "include_usage" && json.Unmarshal(v, &q.usage) == nil:
 		case name == "include_obfuscation" && string(v) == "false":
 		default:
-			return q, badParam("stream_options."+name, "not offered, only include_usage is")
+			return q, notOfferedParam("stream_options."+name, "only include_usage is offered")
 		}
 	}
 	if q.model == "" {
 		return q, badParam("model", "missing; want the name of an agent (GET /v1/models)")
 	}
-	for i, m := range list {
+	for i, raw := range list {
 		at := fmt.Sprintf("messages[%d]", i)
+		var m struct {
+			Role    string          `json:"role"`
+			Content json.RawMessage `json:"content"`
+		}
+		if err := json.Unmarshal(raw, &m); err != nil {
+			return q, badParam(at, "want an object with role and content")
+		}
 		switch m.Role {
 		case "user":
+			if err := onlyMembers(at, raw, "role", "content"); err != nil {
+				return q, err
+			}
 			u, err := openAIContent(at+".content", m.Content)
 			if err != nil {
 				return q, err
@@ -71,9 +78,11 @@ func parseChatRequest(body []byte) (q chatRequest, err error) {
 		case "assistant":
 			q.answered = true
 		case "system", "developer":
-			return q, badParam(at+".role", "%q is not offered: instructions are in the agent's file", m.Role)
+			return q, notOfferedParam(at+".role", "%q is not offered: instructions are in the agent's file", m.Role)
+		case "tool", "function":
+			return q, notOfferedParam(at+".role", "%q is not offered: an agent calls its own tools", m.Role)
 		default:
-			return q, badParam(at+".role", "%q is not offered: an agent calls its own tools", m.Role)
+			return q, badParam(at+".role", "%q is no role", m.Role)
 		}
 	}
 	if len(q.messages) == 0 {
@@ -101,8 +110,11 @@ func (a *API) createChat(w http.ResponseWriter, r *http.Request) error {
 	}
 	run := runRequest{
 		ref: holdfast.SessionRef{Tenant: tenantOf(ctx), Session: r.Header.Get(sessionHeader)}, messages: q.messages,
-		history: true, key: r.Header.Get("Idempotency-Key"),
+		history: true,
 	}
+	var done func()
+	run.key, run.fresh, done = a.retries.keyOf(r, body)
+	defer done()
 	if err := checkKey(run.key); err != nil {
 		return err
 	}

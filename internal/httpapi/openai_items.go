@@ -52,13 +52,13 @@ func newInputMessage(ev *holdfast.UserMessageEvent, it *item) inputItem {
 
 // inputItems are those of one response: the messages of its run or, where it is
 // what came behind decisions, these.
-func (a *API) inputItems(r *http.Request) ([]inputItem, error) {
+func (a *API) inputItems(r *http.Request) ([]any, error) {
 	f, v, err := a.responseNow(r.Context(), r.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
 	id := f.id
-	items := []inputItem{}
+	items := []any{}
 	ref := f.ref(r.Context())
 	err = a.hub.catchUp(r.Context(), ref, v.run(id.run).FirstSeq-1, func(it *item) error {
 		switch {
@@ -96,6 +96,11 @@ func (a *API) inputItems(r *http.Request) ([]inputItem, error) {
 
 // getInputItems answers GET /v1/responses/{id}/input_items.
 func (a *API) getInputItems(w http.ResponseWriter, r *http.Request) error {
+	return a.listItems(w, r, a.inputItems)
+}
+
+// listItems answers with a page of items, which read returns, oldest first.
+func (a *API) listItems(w http.ResponseWriter, r *http.Request, read func(*http.Request) ([]any, error)) error {
 	limit, after, descending := 20, "", true
 	for name, values := range r.URL.Query() {
 		var err error
@@ -110,6 +115,8 @@ func (a *API) getInputItems(w http.ResponseWriter, r *http.Request) error {
 			if descending = v == "desc"; !descending && v != "asc" {
 				err = errors.New("neither")
 			}
+		case "include", "include[]":
+			return notOfferedParam(name, "nothing more can be included; leave it out")
 		default:
 			err = errors.New("unknown")
 		}
@@ -117,7 +124,7 @@ func (a *API) getInputItems(w http.ResponseWriter, r *http.Request) error {
 			return badParam(name, "want limit (1 to 100), after (the id of an item), order (asc or desc)")
 		}
 	}
-	items, err := a.inputItems(r)
+	items, err := read(r)
 	if err != nil {
 		return err
 	}
@@ -125,22 +132,23 @@ func (a *API) getInputItems(w http.ResponseWriter, r *http.Request) error {
 		slices.Reverse(items)
 	}
 	if after != "" {
-		i := slices.IndexFunc(items, func(it inputItem) bool { return it.ID == after })
+		i := slices.IndexFunc(items, func(it any) bool { return idOfItem(it) == after })
 		if i < 0 {
-			return badParam("after", "the response has no input item %q", after)
+			return badParam("after", "there is no item %q", after)
 		}
 		items = items[i+1:]
 	}
 	out := struct {
-		Object  string      `json:"object"`
-		Data    []inputItem `json:"data"`
-		FirstID *string     `json:"first_id"`
-		LastID  *string     `json:"last_id"`
-		HasMore bool        `json:"has_more"`
+		Object  string  `json:"object"`
+		Data    []any   `json:"data"`
+		FirstID *string `json:"first_id"`
+		LastID  *string `json:"last_id"`
+		HasMore bool    `json:"has_more"`
 	}{Object: "list", HasMore: len(items) > limit}
 	out.Data = items[:min(limit, len(items))]
 	if n := len(out.Data); n > 0 {
-		out.FirstID, out.LastID = &out.Data[0].ID, &out.Data[n-1].ID
+		first, last := idOfItem(out.Data[0]), idOfItem(out.Data[n-1])
+		out.FirstID, out.LastID = &first, &last
 	}
 	writeJSON(w, http.StatusOK, "application/json", out)
 	return nil
@@ -160,10 +168,13 @@ func (a *API) deleteResponse(w http.ResponseWriter, r *http.Request) error {
 	if err := a.delete(ctx, f.ref(ctx), ""); err != nil && !errors.Is(err, errPending) {
 		return err
 	}
-	writeJSON(w, http.StatusOK, "application/json", struct {
-		ID      string `json:"id"`
-		Object  string `json:"object"`
-		Deleted bool   `json:"deleted"`
-	}{r.PathValue("id"), "response", true})
+	writeJSON(w, http.StatusOK, "application/json", openAIDeleted{r.PathValue("id"), "response", true})
 	return nil
+}
+
+// openAIDeleted says that something is gone.
+type openAIDeleted struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Deleted bool   `json:"deleted"`
 }

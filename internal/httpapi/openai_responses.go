@@ -35,6 +35,7 @@ type responseRequest struct {
 	conversation string
 	metadata     map[string]string
 	key          string
+	fresh        bool // no request had the key before
 }
 
 // approval is an mcp_approval_response of the input.
@@ -84,7 +85,11 @@ func (q *responseRequest) input(raw json.RawMessage) error {
 		q.messages = []holdfast.Message{m}
 		return err
 	}
-	var items []struct {
+	var list []json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return badParam("input", "want a text or a list of items")
+	}
+	type inputObject struct {
 		Type    string          `json:"type"`
 		Role    string          `json:"role"`
 		Content json.RawMessage `json:"content"`
@@ -92,13 +97,17 @@ func (q *responseRequest) input(raw json.RawMessage) error {
 		Approve *bool           `json:"approve"`
 		Reason  string          `json:"reason"`
 	}
-	if err := json.Unmarshal(raw, &items); err != nil {
-		return badParam("input", "want a text or a list of items")
-	}
-	for i, it := range items {
+	for i, object := range list {
 		at := fmt.Sprintf("input[%d]", i)
+		var it inputObject
+		if err := json.Unmarshal(object, &it); err != nil {
+			return badParam(at, "want an item: an object with a type, or a message of the user")
+		}
 		switch {
 		case it.Type == "mcp_approval_response":
+			if err := onlyMembers(at, object, "type", "id", "approval_request_id", "approve", "reason"); err != nil {
+				return err
+			}
 			call, ok := strings.CutPrefix(it.Request, approvalPrefix)
 			if !ok || it.Approve == nil {
 				return badParam(at, "want approval_request_id, the id of an mcp_approval_request, and approve")
@@ -109,10 +118,14 @@ func (q *responseRequest) input(raw json.RawMessage) error {
 			}
 			q.approvals = append(q.approvals, approval{call, decision, it.Reason})
 		case it.Type != "" && it.Type != "message":
-			return badParam(at, "items of type %q are not offered, only messages of the user and mcp_approval_response: what was said before is in the session (previous_response_id, conversation)", it.Type)
+			return notOfferedParam(at, "items of type %q are not offered, only messages of the user and mcp_approval_response: what was said before is in the session (previous_response_id, conversation)", it.Type)
 		case it.Role != string(holdfast.RoleUser):
-			return badParam(at+".role", "%q is not taken, only \"user\" is: instructions are in the agent's file, and what was said before is in the session (previous_response_id, conversation)", it.Role)
+			return notOfferedParam(at+".role", "%q is not taken, only \"user\" is: instructions are in the agent's file, and what was said before is in the session (previous_response_id, conversation)", it.Role)
 		default:
+			// id and status are those of an item that was listed.
+			if err := onlyMembers(at, object, "type", "id", "status", "role", "content"); err != nil {
+				return err
+			}
 			m, err := openAIContent(at+".content", it.Content)
 			if err != nil {
 				return err
@@ -139,7 +152,9 @@ func (a *API) createResponse(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q.key = r.Header.Get("Idempotency-Key")
+	var done func()
+	q.key, q.fresh, done = a.retries.keyOf(r, body)
+	defer done()
 	if err := checkKey(q.key); err != nil {
 		return err
 	}
@@ -215,7 +230,7 @@ func (a *API) await(w http.ResponseWriter, ctx context.Context, ref holdfast.Ses
 // respondTo does what a request asks for and returns the response that it makes,
 // and a seq before the first event of its run.
 func (a *API) respondTo(ctx context.Context, q responseRequest) (*responseFold, uint64, error) {
-	run := runRequest{ref: holdfast.SessionRef{Tenant: tenantOf(ctx)}, messages: q.messages, key: q.key}
+	run := runRequest{ref: holdfast.SessionRef{Tenant: tenantOf(ctx)}, messages: q.messages, key: q.key, fresh: q.fresh}
 	switch {
 	case q.previous != "":
 		return a.respondAfter(ctx, q, run)
@@ -272,6 +287,9 @@ func (a *API) respondRun(ctx context.Context, q responseRequest, run runRequest)
 		run.agent = info.Name
 	}
 	b, err := a.begin(ctx, run)
+	if holdfast.CodeOf(err) == holdfast.CodeNotFound && q.conversation != "" {
+		err = &paramError{"conversation", err}
+	}
 	if err != nil {
 		return nil, 0, err
 	}
@@ -370,8 +388,10 @@ func (a *API) getResponse(w http.ResponseWriter, r *http.Request) error {
 			behind, err = strconv.ParseInt(v, 10, 63)
 		case "include_obfuscation":
 			if obscure, perr := strconv.ParseBool(v); perr != nil || obscure {
-				err = errors.New("not offered")
+				return notOfferedParam(name, "only false is offered")
 			}
+		case "include", "include[]":
+			return notOfferedParam(name, "nothing more can be included; leave it out")
 		default:
 			err = errors.New("unknown")
 		}

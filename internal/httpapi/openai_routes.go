@@ -75,10 +75,8 @@ func (a *API) openAIRoutes(mux *router, api huma.API) {
 		nil, &huma.Schema{Ref: "#/components/schemas/OpenAIDeleted"}, false, id)
 	schemas["OpenAIItems"] = object("OpenAI's list of items.")
 	add(a.operation("openai-input-items", http.MethodGet, "/v1/responses/{id}/input_items", tag, "List the input of a response (OpenAI)",
-		"The messages of the user, or the approvals, that the response answers.", missing), nil, &huma.Schema{Ref: "#/components/schemas/OpenAIItems"}, false, id,
-		&huma.Param{Name: "limit", In: "query", Schema: &huma.Schema{Type: "integer"}, Description: "1 to 100, by default 20."},
-		&huma.Param{Name: "after", In: "query", Schema: str, Description: "The id of the last item of the page before."},
-		&huma.Param{Name: "order", In: "query", Schema: &huma.Schema{Type: "string", Enum: []any{"asc", "desc"}}, Description: "By default desc: newest first."})
+		"The messages of the user, or the approvals, that the response answers.", missing), nil, &huma.Schema{Ref: "#/components/schemas/OpenAIItems"}, false, append([]*huma.Param{id}, itemPage...)...)
+	a.conversationRoutes(mux, add, schemas)
 	schemas["OpenAIChatRequest"] = object("Body of OpenAI's POST /v1/chat/completions: model (the agent), messages, stream, stream_options.include_usage. Every other parameter that would change something is refused by name.")
 	schemas["OpenAIChatCompletion"] = object("OpenAI's chat completion.")
 	add(a.operation("openai-chat", http.MethodPost, "/v1/chat/completions", tag, "Create a chat completion (OpenAI)",

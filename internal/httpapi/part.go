@@ -101,6 +101,11 @@ func (p *part) take(it *item, session string) (told, error) {
 		return told{}, fmt.Errorf("read event %d: %w", it.seq, err)
 	}
 	p.apply(it, ev, session)
+	if it.typ == holdfast.TypeCommandAccepted || it.typ == holdfast.TypeAgentPinned {
+		// These may come before the run is queued, and not all who read the part read
+		// them: to all of them it begins when the run is queued.
+		return told{}, nil
+	}
 	if it.seq < p.from {
 		p.usage, p.created = holdfast.Usage{}, time.Time{}
 		return told{}, nil
@@ -361,7 +366,7 @@ func (a *API) begin(ctx context.Context, q runRequest) (begun, error) {
 	default:
 		b.run, b.seq = ans.Run, ans.Seq
 	}
-	if b.run != run || q.key != "" || b.command != "" {
+	if b.run != run || q.key != "" && !q.fresh || b.command != "" {
 		b.after = 0 // it may have begun before this request
 	}
 	return b, nil

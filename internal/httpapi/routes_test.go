@@ -409,7 +409,14 @@ func TestOpenAIRoutes(t *testing.T) {
 	const (
 		at   = "/v1/responses"
 		chat = "/v1/chat/completions"
+		conv = "/v1/conversations"
 	)
+	w.mustCall("POST", "/v1/sessions", `{"id":"talk"}`, nil)
+	var first struct {
+		Data []struct{ ID string }
+	}
+	w.mustCall("POST", at, `{"model":"demo","conversation":"talk","input":"hello"}`, nil)
+	w.mustCall("GET", conv+"/talk/items?order=asc", "", &first)
 	say := func(text string) string {
 		return `{"model":"demo","messages":[{"role":"user","content":"` + text + `"}]}`
 	}
@@ -448,13 +455,31 @@ func TestOpenAIRoutes(t *testing.T) {
 		row{"POST", chat, strings.Replace(say("hello"), "{", `{"temperature":1,`, 1), 400, "not_offered"},
 		row{"POST", chat, say("fall"), 502, "model_failed"},
 
+		row{"POST#n", conv, `{"metadata":{"a":"b"}}`, 200, `"metadata":{"a":"b"}`},
+		row{"POST#n", conv, `{"metadata":{"a":"c"}}`, 422, "key_reused"},
+		row{"POST", conv, `{"metadata":5}`, 400, "invalid"},
+		row{"POST", conv, `{"items":[{"role":"user","content":"hello"}]}`, 400, "not_offered"},
+		row{"POST", conv, bigBody, 413, "too_large"},
+		row{"GET", conv + "/talk", "", 200, `"object":"conversation"`},
+		row{"GET", conv + "/talk?x=1", "", 400, "invalid"},
+		row{"GET", conv + "/nobody", "", 404, "not_found"},
+		row{"GET", conv + "/talk/items", "", 200, `"text":"hello"`},
+		row{"GET", conv + "/talk/items?limit=0", "", 400, "invalid"},
+		row{"GET", conv + "/nobody/items", "", 404, "not_found"},
+		row{"GET", conv + "/talk/items/" + first.Data[0].ID, "", 200, `"text":"hello"`},
+		row{"GET", conv + "/talk/items/none", "", 404, "not_found"},
+		row{"GET", conv + "/talk/items/none?x=1", "", 400, "invalid"},
+		row{"DELETE", conv + "/talk?x=1", "", 400, "invalid"},
+		row{"DELETE", conv + "/talk", "", 200, `"deleted":true`},
+		row{"DELETE", conv + "/talk", "", 404, "not_found"},
+
 		row{"GET", "/v1/models", "", 200, `"id":"demo"`},
 		row{"GET", "/v1/models?x=1", "", 400, "invalid"},
 		row{"GET", "/v1/models/demo", "", 200, `"id":"demo"`},
 		row{"GET", "/v1/models/broken", "", 400, "invalid"},
 		row{"GET", "/v1/models/nobody", "", 404, "not_found"},
 	)
-	for _, under := range []string{at, "/v1/chat", "/v1/models"} {
+	for _, under := range []string{at, "/v1/chat", "/v1/models", conv} {
 		w.complete(under, done)
 	}
 }

@@ -34,11 +34,11 @@ export async function v1(method, path, body) {
 
 // until waits for something to become true.
 export async function until(what, is) {
-  for (let i = 0; i < 3000; i++) {
+  for (let i = 0; i < 18000; i++) {
     if (await is()) return;
     await new Promise((go) => setTimeout(go, 10));
   }
-  throw new Error(`not within half a minute: ${what}`);
+  throw new Error(`not within minutes: ${what}`);
 }
 
 // cutting is a fetch whose event streams break off with every so many bytes.

@@ -17,7 +17,7 @@ async function sdk1(agent, { elicit, capability = {}, fetch } = {}) {
   if (elicit) client.setRequestHandler(ElicitRequestSchema, ({ params }) => (asked.push(params), elicit(params)));
   const transport = new StreamableHTTPClientTransport(at(agent), { requestInit, fetch, reconnectionOptions });
   await client.connect(transport);
-  const ask = (message, options, more = {}) => client.callTool({ name: agent, arguments: { message }, ...more }, undefined, options);
+  const ask = (message, options, more = {}) => client.callTool({ name: agent, arguments: { message }, ...more }, undefined, { timeout: 300_000, ...options });
   return { client, transport, asked, ask };
 }
 const sdk2 = (mode) => async (agent, { elicit, fetch } = {}) => {
@@ -26,7 +26,7 @@ const sdk2 = (mode) => async (agent, { elicit, fetch } = {}) => {
   if (elicit) client.setRequestHandler("elicitation/create", ({ params }) => (asked.push(params), elicit(params)));
   const transport = new NewTransport(at(agent), { requestInit, fetch, reconnectionOptions });
   await client.connect(transport);
-  const ask = (message, options, more = {}) => client.callTool({ name: agent, arguments: { message }, ...more }, options);
+  const ask = (message, options, more = {}) => client.callTool({ name: agent, arguments: { message }, ...more }, { timeout: 300_000, ...options });
   return { client, transport, asked, ask };
 };
 const yes = () => ({ action: "accept", content: { decision: "approve" } });
@@ -63,12 +63,12 @@ for (const [name, connect] of [["first SDK", sdk1], ["second SDK, sessions", sdk
     assert.equal((await c.ask("remember the milk")).structuredContent.needs[0].kind, "approval");
   });
   await scene(`${name}: a call is canceled`, async () => {
-    const { ask } = await connect("talker");
-    const before = new Set((await sessions("talker")).map((s) => s.id));
+    const { ask } = await connect("slow");
+    const before = new Set((await sessions("slow")).map((s) => s.id));
     const stop = new AbortController();
     const call = ask("count", { signal: stop.signal });
     let session;
-    await until("the run goes on", async () => (session = (await sessions("talker")).find((s) => !before.has(s.id) && s.seq > 10)));
+    await until("the run goes on", async () => (session = (await sessions("slow")).find((s) => !before.has(s.id) && s.seq > 8)));
     stop.abort("enough");
     await assert.rejects(call, /enough/);
     await until("the run is canceled", async () => (await v1("GET", `/sessions/${session.id}`)).status === "idle");
@@ -77,17 +77,15 @@ for (const [name, connect] of [["first SDK", sdk1], ["second SDK, sessions", sdk
 }
 
 await scene("a call that is canceled at once", async () => {
-  const { ask } = await sdk1("talker");
-  const before = new Set((await sessions("talker")).map((s) => s.id));
+  const { ask, client } = await sdk1("slow");
+  const before = new Set((await sessions("slow")).map((s) => s.id));
   const stop = new AbortController();
   const call = ask("count", { signal: stop.signal });
   stop.abort("enough");
   await assert.rejects(call, /enough/);
   // Which of the two messages comes first is open; it may be that no run begins.
-  await ask("count"); // a whole one, after it
-  const mine = (await sessions("talker")).filter((s) => !before.has(s.id));
-  const said = await Promise.all(mine.map(async (s) => JSON.stringify((await v1("GET", `/sessions/${s.id}`)).messages)));
-  assert.equal(said.filter((messages) => messages.includes("w0199")).length, 1);
+  const idle = async () => (await sessions("slow")).every((s) => before.has(s.id) || s.status === "idle");
+  await until("the call is over", async () => (await idle()) && (await client.ping(), await idle()));
 });
 
 await scene("a stream that is cut all the time", async () => {
