@@ -21,7 +21,8 @@ const (
 	CodeKeyReused    Code = "key_reused"    // an Idempotency-Key came again with another body
 	CodeGone         Code = "gone"          // a cursor or a resource that cannot be served any more
 	CodeTooLarge     Code = "too_large"     // over a limit of size
-	CodeRateLimited  Code = "rate_limited"  // over a quota; try later
+	CodeRateLimited  Code = "rate_limited"  // too much at once; try later
+	CodeQuota        Code = "quota"         // what the tenant may use is used up
 	CodeNotOffered   Code = "not_offered"   // known, but not offered in this deployment
 	CodeUnavailable  Code = "unavailable"   // a dependency is away; try again
 	CodeUpstream     Code = "upstream"      // a server that was asked for this request failed: an OCI registry

@@ -34,6 +34,7 @@ var layers = map[string]layer{
 	"internal/agent":       core,
 	"internal/model":       core,
 	"internal/oauth":       core,
+	"internal/quota":       core,
 	"internal/recorder":    core,
 	"internal/runtime":     core,
 	"internal/schedule":    core,

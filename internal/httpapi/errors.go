@@ -28,6 +28,7 @@ var statusOf = map[holdfast.Code]int{
 	holdfast.CodeGone:         http.StatusGone,
 	holdfast.CodeTooLarge:     http.StatusRequestEntityTooLarge,
 	holdfast.CodeRateLimited:  http.StatusTooManyRequests,
+	holdfast.CodeQuota:        http.StatusForbidden,
 	holdfast.CodeNotOffered:   http.StatusNotImplemented,
 	holdfast.CodeUnavailable:  http.StatusServiceUnavailable,
 	holdfast.CodeUpstream:     http.StatusBadGateway,

@@ -7,6 +7,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/oauth/vault/vaulttest"
 	"github.com/holdfast-run/holdfast/internal/pgstore"
+	"github.com/holdfast-run/holdfast/internal/quota/quotatest"
 	"github.com/holdfast-run/holdfast/internal/schedule/scheduletest"
 	"github.com/holdfast-run/holdfast/internal/search/searchtest"
 	"github.com/holdfast-run/holdfast/internal/webhook/webhooktest"
@@ -32,6 +33,7 @@ func TestOutcomes(t *testing.T) {
 	}
 	t.Run("snapshots", func(t *testing.T) { eventstest.SnapshotOutcomes(t, s, fail) })
 	t.Run("schedules", func(t *testing.T) { scheduletest.Outcomes(t, s, fail) })
+	t.Run("quotas", func(t *testing.T) { quotatest.Outcomes(t, s, fail) })
 	t.Run("webhooks", func(t *testing.T) { webhooktest.Outcomes(t, s, fail) })
 	t.Run("search", func(t *testing.T) { searchtest.Outcomes(t, s, fail) })
 	t.Run("vault", func(t *testing.T) { vaulttest.Outcomes(t, s, fail) })

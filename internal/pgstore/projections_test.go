@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
+	"github.com/holdfast-run/holdfast/internal/quota/quotatest"
 	"github.com/holdfast-run/holdfast/internal/schedule"
 	"github.com/holdfast-run/holdfast/internal/schedule/scheduletest"
 	"github.com/holdfast-run/holdfast/internal/search/searchtest"
@@ -84,5 +85,8 @@ func TestSearchLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		return n
+func TestQuotas(t *testing.T) {
+	quotatest.Store(t, func(t *testing.T) quotatest.Archive {
+		return open(t, database(t))
 	})
 }

@@ -45,6 +45,7 @@ func (s *Store) Record(ctx context.Context, b events.Batch) error {
 		second := &pgx.Batch{}
 		queuePlan(second, &plan)
 		queueProjections(second, &plan)
+		queuePlaces(second, &plan)
 		s.queueMarks(second, &b)
 		queueForget(second, plan.Deleted)
 		for refs := plan.Deleted; len(refs) > 0; {

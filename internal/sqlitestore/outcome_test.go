@@ -7,6 +7,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/agent/agenttest"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/oauth/vault/vaulttest"
+	"github.com/holdfast-run/holdfast/internal/quota/quotatest"
 	"github.com/holdfast-run/holdfast/internal/schedule/scheduletest"
 	"github.com/holdfast-run/holdfast/internal/search/searchtest"
 	"github.com/holdfast-run/holdfast/internal/webhook/webhooktest"
@@ -18,6 +19,7 @@ func TestOutcomes(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "archive.db"))
 	t.Run("snapshots", func(t *testing.T) { eventstest.SnapshotOutcomes(t, s, s.Fail) })
 	t.Run("schedules", func(t *testing.T) { scheduletest.Outcomes(t, s, s.Fail) })
+	t.Run("quotas", func(t *testing.T) { quotatest.Outcomes(t, s, s.Fail) })
 	t.Run("webhooks", func(t *testing.T) { webhooktest.Outcomes(t, s, s.Fail) })
 	t.Run("search", func(t *testing.T) { searchtest.Outcomes(t, s, s.Fail) })
 	t.Run("vault", func(t *testing.T) { vaulttest.Outcomes(t, s, s.Fail) })

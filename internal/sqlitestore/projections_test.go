@@ -11,6 +11,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
 	"github.com/holdfast-run/holdfast/internal/search"
+	"github.com/holdfast-run/holdfast/internal/quota/quotatest"
 	"github.com/holdfast-run/holdfast/internal/search/searchtest"
 	"github.com/holdfast-run/holdfast/internal/webhook/webhooktest"
 )
@@ -68,4 +69,9 @@ func TestSearchIsCutOff(t *testing.T) {
 	if holdfast.CodeOf(err) != holdfast.CodeTimeout || !strings.Contains(holdfast.PublicMessage(err), "rarer words") {
 		t.Errorf("%v", err)
 	}
+}
+func TestQuotas(t *testing.T) {
+	quotatest.Store(t, func(t *testing.T) quotatest.Archive {
+		return open(t, filepath.Join(t.TempDir(), "archive.db"))
+	})
 }

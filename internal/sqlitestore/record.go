@@ -44,6 +44,9 @@ func (s *Store) Record(ctx context.Context, b events.Batch) error {
 		if err := storeProjections(ctx, tx, &plan); err != nil {
 			return err
 		}
+		if err := dropPlaces(ctx, tx, &plan); err != nil {
+			return err
+		}
 		if err := s.mark(ctx, tx, &b); err != nil {
 			return err
 		}
