@@ -131,7 +131,7 @@ func rootCommand() *cobra.Command {
 		}
 	}
 	group("use", chatCommand(), runCommand(), devCommand(), agentCommand())
-	group("sessions", sessionsCommand(), searchCommand(), tailCommand(), replayCommand(), forkCommand(), exportCommand(), importCommand(), approveCommand(), rejectCommand(), cancelCommand(), schedulesCommand(), webhooksCommand(), usageCommand())
+	group("sessions", sessionsCommand(), searchCommand(), tailCommand(), replayCommand(), forkCommand(), exportCommand(), importCommand(), approveCommand(), rejectCommand(), cancelCommand(), schedulesCommand(), webhooksCommand(), usageCommand(), quotaCommand())
 	group("operate", contextCommand(), secretsCommand(), connectionsCommand(), doctorCommand(), verifyCommand(), migrateCommand(), vaultCommand(), healthcheckCommand(), versionCommand())
 	otherWords(root)
 	root.SetCompletionCommandGroupID("operate")

@@ -32,6 +32,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/oauth/vault"
 	"github.com/holdfast-run/holdfast/internal/ociregistry"
 	"github.com/holdfast-run/holdfast/internal/pgstore"
+	"github.com/holdfast-run/holdfast/internal/quota"
 	"github.com/holdfast-run/holdfast/internal/recorder"
 	"github.com/holdfast-run/holdfast/internal/runtime"
 	"github.com/holdfast-run/holdfast/internal/schedule"
@@ -97,6 +98,7 @@ type Store interface {
 	events.UsageStore
 	webhook.Store
 	schedule.Store
+	quota.Store
 	search.Store
 	tool.MemoryStore
 	vault.Store
@@ -160,6 +162,7 @@ type program struct {
 	publicURL string
 	server    *process.Server // nil without a port
 	hooks     *httpapi.Webhooks
+	quotas    *quota.Gate
 	guard     *egress.Guard
 
 	stops []func() error // in the order of the starts
@@ -197,6 +200,9 @@ func (p *program) start(ctx context.Context) error {
 		return err
 	}
 	if err := p.openStore(ctx); err != nil {
+		return err
+	}
+	if err := p.openQuotas(); err != nil {
 		return err
 	}
 	if p.roles.Recorder {
@@ -378,7 +384,7 @@ func (p *program) openAgents() (*agents, error) {
 	}
 	return &agents{
 		sandboxes: boxes,
-		library:   agent.NewLibrary(p.store, source, opt), writer: p.cfg.AgentWriter, base: source, opt: opt, dir: dir, keys: p.cfg.ModelKeysFromEnv.Or(!hosted), hosted: hosted,
+		library:   agent.NewLibrary(limitedAgents{p.store, p.quotas}, source, opt), writer: p.cfg.AgentWriter, base: source, opt: opt, dir: dir, keys: p.cfg.ModelKeysFromEnv.Or(!hosted), hosted: hosted,
 		memory: p.store, auth: p.auth, log: p.log, version: p.o.Version, client: client, outgoing: outgoing, allow: p.cfg.EgressAllow, servers: servers, prices: prices, jobs: jobs,
 		models: map[modelOf]builtModel{},
 	}, nil
@@ -396,6 +402,10 @@ func (p *program) startAPI(ag *agents) error {
 	if d := p.cfg.DefaultAgent; d != "" {
 		aliases["pirate"] = strings.TrimSuffix(d, ".yaml") // what older clients ask for, whatever was meant
 	}
+	all, err := keys.WithOperators(p.cfg.OperatorKeyList())
+	if err != nil {
+		return err
+	}
 	var auth httpapi.Authorizations
 	if p.auth != nil {
 		auth = p.auth
@@ -406,8 +416,8 @@ func (p *program) startAPI(ag *agents) error {
 	}
 	api, err := httpapi.New(httpapi.Config{
 		Authorizations: auth, Webhooks: hooks, Usage: p.store, Search: p.searchOf(), Schedules: p.store,
-		Bus: p.bus, Store: p.store, Commands: p.bus, Agents: ag.library, Keys: keys,
-		MakeAgent: ag.maker(), Registry: registry{ociregistry.New(ociregistry.Options{Hosted: ag.hosted, Version: p.o.Version})}, HostFiles: !ag.hosted,
+		Bus: p.bus, Store: p.store, Commands: p.commands(), Quotas: p.quotas, Agents: ag.library, Keys: all,
+		MakeAgent: limitedMaker(ag.maker(), p.quotas), Registry: registry{ociregistry.New(ociregistry.Options{Hosted: ag.hosted, Version: p.o.Version})}, HostFiles: !ag.hosted,
 		Fresh: (&barrier{bus: p.bus, store: p.store}).wait, Checks: p.checks(), Logger: p.log, Version: p.o.Version, PublicURL: p.publicURL, MaxBody: int64(p.cfg.MaxBody), CORSOrigins: p.cfg.CORSOrigins,
 		AgentAliases: aliases, Conn: process.Conn,
 	})

@@ -5,12 +5,12 @@ import "github.com/holdfast-run/holdfast/internal/schedule"
 // startKeeper starts what fires timers. It runs wherever a recorder may, since
 // both need the database.
 func (p *program) startKeeper() {
-	k := schedule.New(schedule.Config{Timers: p.store, Sender: p.bus, Logger: p.log})
+	k := schedule.New(schedule.Config{Timers: p.store, Sender: p.bus, Admit: p.quotas.Timer, Logger: p.log})
 	p.background("timers", k.Run, nil)
 }
 
 // startStarter starts what starts the runs of schedules, in the same places.
 func (p *program) startStarter() {
-	s := schedule.NewStarter(schedule.StarterConfig{Schedules: p.store, Bus: p.bus, Log: p.store, Commands: p.bus, Logger: p.log})
+	s := schedule.NewStarter(schedule.StarterConfig{Schedules: p.store, Bus: p.bus, Log: p.store, Commands: p.commands(), Admit: p.quotas.Session, Logger: p.log})
 	p.background("schedules", s.Run, nil)
 }

@@ -44,6 +44,8 @@ type Config struct {
 	PublicURL     URL     `env:"HOLDFAST_PUBLIC_URL" doc:"Address under which users reach the API, without a path at the end, as the OpenAPI document names it. Empty: http:// and HOLDFAST_LISTEN."`
 	APIKeys       APIKeys `env:"HOLDFAST_API_KEYS" doc:"Who may call the API: tenant:key, several separated by commas or lines, the key at least 16 characters. Without any key everybody is the tenant default, and the API starts only on a loopback address."`
 	APIKeysFile   string  `env:"HOLDFAST_API_KEYS_FILE" doc:"File with more keys, a tenant:key in each line; empty lines and lines that begin with # do not count. Read once, at start."`
+	OperatorKeys  Secret  `env:"HOLDFAST_OPERATOR_KEYS" doc:"Keys of the operator, each at least 16 characters, several separated by commas or lines: with one of them the quotas of tenants are set (holdfast quota set), and nothing else. Empty: nobody sets quotas of single tenants."`
+	DefaultQuota  Quota   `env:"HOLDFAST_DEFAULT_QUOTA" doc:"What a tenant may use that has no quota of its own: NAME=VALUE, several separated by commas, of requests_per_second, burst, runs, sessions, storage_bytes, tokens_per_day, tokens_per_month, cost_per_day and cost_per_month (docs/quotas.md); the same in api and worker. Empty: no limits."`
 	InsecureNoKey bool    `env:"HOLDFAST_INSECURE_NO_AUTH" doc:"true lets the API start without keys on an address that is not loopback. Everybody who reaches the port can read and write every session."`
 	MaxBody       Bytes   `env:"HOLDFAST_MAX_BODY" default:"1MiB" doc:"Largest request body that the API reads, in bytes or with KiB, MiB or GiB. A larger one is answered with 413. What a run says also travels through NATS in one message: whatever is set here, it is refused with 413 above NATS's max_payload, 1 MiB if nobody raised it."`
 	CORSOrigins   Origins `env:"HOLDFAST_CORS_ORIGINS" doc:"Origins whose pages may call the API from a browser, several separated by commas: https://app.example.com. A page sends its key in a header; cookies are not used. Empty: none."`
@@ -214,6 +216,9 @@ func (c Config) problems() []error {
 	}
 	bad((c.Sandbox == "") == (c.Workspaces == ""), "HOLDFAST_SANDBOX", c.Sandbox, "goes together with HOLDFAST_WORKSPACES")
 	bad(c.Sandbox == "" || strings.HasPrefix(c.Sandbox, "/"), "HOLDFAST_SANDBOX", c.Sandbox, "must begin with an absolute path")
+	for i, key := range c.OperatorKeyList() {
+		bad(len(key) >= 16, "HOLDFAST_OPERATOR_KEYS", fmt.Sprintf("(key %d)", i+1), "must have at least 16 characters")
+	}
 	if c.Agents != "" {
 		info, err := os.Stat(filepath.Clean(c.Agents))
 		bad(err == nil && info.IsDir(), "HOLDFAST_AGENTS", c.Agents, "must be a folder")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/config"
 )
 
@@ -88,6 +89,8 @@ func TestEverySettingIsRead(t *testing.T) {
 		"HOLDFAST_APPROVAL_TIMEOUT=30m",
 		"HOLDFAST_WEBHOOK_KEY=0123456789abcdef0123456789abcdef",
 		"HOLDFAST_SEARCH=false",
+		"HOLDFAST_OPERATOR_KEYS=operator-key-000001,operator-key-000002",
+		"HOLDFAST_DEFAULT_QUOTA=runs=5,tokens_per_month=1000000",
 		"HOLDFAST_RECORDER=false",
 		"HOLDFAST_REPLICAS=3",
 		"HOLDFAST_EVENT_STREAMS=4",
@@ -95,6 +98,10 @@ func TestEverySettingIsRead(t *testing.T) {
 		"HOLDFAST_LOG_LEVEL=warn",
 		"HOLDFAST_LOG_FORMAT=json",
 	)
+	limits, err := holdfast.ParseQuota("runs=5,tokens_per_month=1000000")
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := config.Config{
 		NATSURL:          "nats://token@a:4222,nats://token@b:4222",
 		DatabaseURL:      "postgres://u:p@db/holdfast?sslmode=require",
@@ -126,6 +133,8 @@ func TestEverySettingIsRead(t *testing.T) {
 		ApprovalTimeout:  30 * time.Minute,
 		WebhookKey:       "0123456789abcdef0123456789abcdef",
 		Search:           config.Off,
+		OperatorKeys:     "operator-key-000001,operator-key-000002",
+		DefaultQuota:     config.Quota{Quota: limits},
 		Recorder:         config.Off,
 		Replicas:         3,
 		EventStreams:     4,

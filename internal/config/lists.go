@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"strings"
+
+	holdfast "github.com/holdfast-run/holdfast"
+)
 
 // List splits a setting that has several values: at commas, spaces and line ends.
 func List(s string) []string {
@@ -16,4 +20,16 @@ func (c Config) ReturnURL(tenant string) string {
 		}
 	}
 	return ""
+}
+
+// OperatorKeyList are the keys of the operator.
+func (c Config) OperatorKeyList() []string { return List(c.OperatorKeys.Reveal()) }
+
+// Quota are limits of a tenant, in the form of [holdfast.ParseQuota].
+type Quota struct{ holdfast.Quota }
+
+// UnmarshalText reads limits.
+func (q *Quota) UnmarshalText(text []byte) (err error) {
+	q.Quota, err = holdfast.ParseQuota(string(text))
+	return err
 }

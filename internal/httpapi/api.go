@@ -11,6 +11,7 @@ import (
 
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/quota"
 	"github.com/holdfast-run/holdfast/internal/schedule"
 	"github.com/holdfast-run/holdfast/internal/search"
 	"github.com/holdfast-run/holdfast/internal/tenant"
@@ -76,6 +77,9 @@ type Config struct {
 	Search search.Store
 	// Schedules keeps what is said again and again. Default: not offered.
 	Schedules schedule.Store
+	// Quotas admits what tenants ask for. Commands must then be those that it admits
+	// (quota.Commands). Default: there are no quotas.
+	Quotas *quota.Gate
 	// Webhooks, if nil, means that webhooks are not offered.
 	Webhooks *Webhooks
 	// Conn returns the connection of the request whose context it is, nil if that is

@@ -7,6 +7,7 @@ import (
 
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
+	"github.com/holdfast-run/holdfast/internal/quota"
 )
 
 // errPending says that a command is durable and that nobody has said yet what
@@ -22,6 +23,9 @@ func (a *API) request(ctx context.Context, c events.Command) (events.Answer, err
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.AnswerWait)
 	defer cancel()
 	ans, err := a.cfg.Commands.Request(ctx, c)
+	if err != nil && quotaOf(err) != nil && a.askedBefore(ctx, c) {
+		ans, err = a.cfg.Commands.Request(quota.Admitted(ctx), c) // it gets the answer that it got then
+	}
 	switch {
 	case holdfast.CodeOf(err) == holdfast.CodeTimeout, err == nil && ans.Code == holdfast.CodeTimeout:
 		return events.Answer{}, errPending

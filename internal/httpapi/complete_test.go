@@ -52,6 +52,7 @@ func (w *world) rows(list ...row) (done []string) {
 // everywhere says which test has seen the statuses that any route may have.
 var everywhere = map[string]string{
 	"202": "TestEveryCommandCanBePending", "401": "TestEveryRouteIsHardToBreak", "415": "TestEveryRouteIsHardToBreak",
+	"403": "TestQuotasAreForTheirReaders, TestQuotasAtEveryDoor", "429": "TestQuotasAtEveryDoor",
 	"500": "TestPanic: the middleware answers it", "503": "TestEveryRouteBearsAnOutage",
 }
 
@@ -89,6 +90,8 @@ var covered = map[string]string{
 	"/v1/connections":   "TestVaultRoutes",
 	"/v1/webhooks":      "TestWebhookRows",
 	"/v1/usage":         "TestUsageRoutes",
+	"/v1/quota":         "TestQuotaRoutes",
+	"/v1/quotas":        "TestQuotaRoutes",
 	"/v1/search":        "TestSearchRoutes",
 	"/v1/responses":     "TestOpenAIRoutes",
 	"/v1/chat":          "TestOpenAIRoutes",

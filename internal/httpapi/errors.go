@@ -95,6 +95,8 @@ type Problem struct {
 	Head      *uint64         `json:"head,omitempty" doc:"Sequence number of the newest event, where a cursor was beyond it."`
 	RequestID string          `json:"request_id,omitempty" doc:"Id of the request, as in the header X-Request-Id."`
 	Errors    []ProblemDetail `json:"errors,omitempty" doc:"The single mistakes in a request."`
+	// Quota is set for what the tenant has used up.
+	Quota *ProblemQuota `json:"quota,omitempty" doc:"The limit of the tenant that the request was over."`
 }
 
 // ProblemDetail is one mistake in a request.
@@ -117,7 +119,7 @@ func (p *Problem) ContentType(string) string { return "application/problem+json"
 // GetHeaders returns what the answer says beside its body.
 func (p *Problem) GetHeaders() http.Header {
 	if p.Code.Retryable() && p.Status != http.StatusRequestTimeout { // to send it again as slowly is of no use
-		return http.Header{"Retry-After": {strconv.Itoa(retryAfter)}}
+		return http.Header{"Retry-After": {strconv.Itoa(max(retryAfter, p.Quota.retryAfter()))}}
 	}
 	return nil
 }
@@ -135,6 +137,7 @@ func problem(ctx context.Context, err error) *Problem {
 	if errors.As(err, &c) {
 		p.Head = &c.head
 	}
+	p.Quota = quotaOf(err)
 	for _, d := range agent.Problems(err) {
 		p.Errors = append(p.Errors, ProblemDetail{Message: d.Message, Location: d.Key, Line: d.Line, Column: d.Column})
 	}
@@ -194,7 +197,7 @@ func (a *API) writeLegacyError(w http.ResponseWriter, r *http.Request, err error
 	code := holdfast.CodeOf(err)
 	st := statusOfError(err)
 	if code.Retryable() && st != http.StatusRequestTimeout {
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+		w.Header().Set("Retry-After", strconv.Itoa(max(retryAfter, quotaOf(err).retryAfter())))
 	}
 	if st == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Basic realm="holdfast"`)

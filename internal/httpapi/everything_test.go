@@ -19,6 +19,7 @@ import (
 	"github.com/holdfast-run/holdfast/internal/oauth/state"
 	"github.com/holdfast-run/holdfast/internal/oauth/vault"
 	"github.com/holdfast-run/holdfast/internal/ociregistry"
+	"github.com/holdfast-run/holdfast/internal/quota"
 	"github.com/holdfast-run/holdfast/internal/schedule"
 	"github.com/holdfast-run/holdfast/internal/search"
 	"github.com/holdfast-run/holdfast/internal/tenant"
@@ -102,6 +103,9 @@ func everything(t *testing.T, change ...func(*httpapi.Config)) (w *world, v vaul
 	srv := httptest.NewServer(registry.New(registry.Logger(stdlog.New(io.Discard, "", 0))))
 	t.Cleanup(srv.Close)
 	ring, err := tenant.ParseKeys([]string{"acme:" + acmeKey, "bolt:" + boltKey})
+	if err == nil {
+		ring, err = ring.WithOperators([]string{operatorKey})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +119,11 @@ func everything(t *testing.T, change ...func(*httpapi.Config)) (w *world, v vaul
 		c.FeedLinger = time.Nanosecond // what was read a moment ago is not kept over an outage
 		c.Keys, c.MaxBody, c.MaxImport, c.HostFiles, c.Authorizations = ring, contractMaxBody, contractMaxBody, true, v
 		c.Usage, c.Schedules, c.Search = store.(events.UsageStore), store.(schedule.Store), store.(search.Store)
+		gate, err := quota.New(quota.Config{Store: store.(quota.Store)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Quotas, c.Commands = gate, quota.Commands{Gate: gate, Next: c.Commands}
 		c.Registry = registryOf{ociregistry.New(ociregistry.Options{})}
 		c.MakeAgent = answers("```yaml\n# name: made\nversion: \"2\"\nagents:\n  root:\n    model: scripted/demo\n```\n")
 		c.Webhooks = &httpapi.Webhooks{Store: store.(webhook.Store), Signer: signer, Check: func(u *url.URL) error {

@@ -18,6 +18,7 @@ import (
 // rightBody is a right request for each route that reads a body. Those of the
 // original contract are without their mount.
 var rightBody = map[string]string{
+	"PUT /v1/quotas/{tenant}":                            `{"runs":1000}`,
 	"POST /v1/sessions":                                  `{"agent":"acmes","metadata":{"a":"b"}}`,
 	"POST /v1/sessions/import":                           "{file}",
 	"POST /v1/sessions/{id}/forks":                       `{"title":"t"}`,
@@ -207,7 +208,11 @@ func (w *world) do(method, path, body string, header ...string) (*http.Response,
 	if a2aREST.MatchString(path) {
 		header = append([]string{"A2A-Version", "1.0"}, header...)
 	}
-	resp := w.open(ctx, method, path, body, append([]string{"X-API-Key", acmeKey}, header...)...)
+	key := acmeKey
+	if strings.HasPrefix(path, "/v1/quotas") {
+		key = operatorKey
+	}
+	resp := w.open(ctx, method, path, body, append([]string{"X-API-Key", key}, header...)...)
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
@@ -513,6 +518,10 @@ var notSomebodysOwn = map[string]string{
 	"PUT /v1/oauth-clients/{name}":                       "makes a client of the tenant's own",
 	"POST /v1/webhooks":                                  "names nothing",
 	"POST /v1/conversations":                             "names nothing",
+	"GET /v1/quotas":                                     "the operator's alone: TestQuotasAreForTheirReaders",
+	"GET /v1/quotas/{tenant}":                            "the operator's alone: TestQuotasAreForTheirReaders",
+	"PUT /v1/quotas/{tenant}":                            "the operator's alone: TestQuotasAreForTheirReaders",
+	"DELETE /v1/quotas/{tenant}":                         "the operator's alone: TestQuotasAreForTheirReaders",
 	"POST /v1/sessions/{id}/authorizations/{flow}/vouch": "the verifier is that of no authorization: 403 for everybody",
 	"POST /agents":                                       "names nothing",
 	"POST /agents/config":                                "makes a file of the tenant's own",

@@ -95,7 +95,15 @@ func (a *API) wrap(next http.Handler) http.Handler {
 				a.writeError(rec, r, err)
 				return
 			}
+			if caller.Operator != operated(r.URL.Path) {
+				a.writeError(rec, r, a.notYours(caller))
+				return
+			}
 			r = r.WithContext(tenant.With(ctx, caller))
+			if err := a.admitRequest(rec, r, caller); err != nil {
+				a.writeError(rec, r, err)
+				return
+			}
 		}
 		next.ServeHTTP(rec, r)
 	})

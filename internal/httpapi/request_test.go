@@ -23,6 +23,8 @@ import (
 const (
 	acmeKey = "a-key-of-acme-0001"
 	boltKey = "b-key-of-bolt-0001"
+
+	operatorKey = "o-key-of-nobody-else"
 )
 
 func TestCredentials(t *testing.T) {
@@ -225,7 +227,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 		holdfast.CodeInvalid, holdfast.CodeUnauthorized, holdfast.CodeForbidden, holdfast.CodeNotFound, holdfast.CodeConflict,
 		holdfast.CodeKeyReused, holdfast.CodeGone, holdfast.CodeTooLarge, holdfast.CodeRateLimited, holdfast.CodeNotOffered,
 		holdfast.CodeUnavailable, holdfast.CodeTimeout, holdfast.CodeCanceled, holdfast.CodeInternal, holdfast.CodeModelAuth,
-		holdfast.CodeModelRate, holdfast.CodeModelContext, holdfast.CodeModelFilter, holdfast.CodeModelFailed, holdfast.CodeMaxTurns, holdfast.CodeInvalidInput,
+		holdfast.CodeModelRate, holdfast.CodeModelContext, holdfast.CodeModelFilter, holdfast.CodeModelFailed, holdfast.CodeMaxTurns, holdfast.CodeInvalidInput, holdfast.CodeQuota,
 	} {
 		if httpapi.StatusOf[c] == 0 {
 			t.Errorf("code %s has no status", c)

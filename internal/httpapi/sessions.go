@@ -62,6 +62,9 @@ func (a *API) create(ctx context.Context, ref holdfast.SessionRef, made bool, ev
 	if err := ref.Validate(); err != nil {
 		return nil, err
 	}
+	if err := a.admitSession(ctx, ref, made); err != nil {
+		return nil, err
+	}
 	// A client that hangs up must not leave it open whether the session exists.
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
 	defer cancel()

@@ -118,6 +118,7 @@ func (a *API) v1(mux *router) {
 	a.sessionRoutes(api)
 	a.runRoutes(api)
 	a.usageRoutes(api)
+	a.quotaRoutes(api)
 	a.searchRoutes(api)
 	a.agentRoutes(api)
 	a.authorizationRoutes(api)
@@ -165,7 +166,7 @@ const apiDescription = "Sessions of LLM agents that survive any crash.\n\n" +
 
 // errorsOf lists the statuses that routes share beside their own.
 func errorsOf(own ...int) []int {
-	return append(own, http.StatusBadRequest, http.StatusUnauthorized, http.StatusInternalServerError, http.StatusServiceUnavailable)
+	return append(own, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable)
 }
 
 // operation describes a route.

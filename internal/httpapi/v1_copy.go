@@ -208,6 +208,11 @@ func (a *API) importBody(w http.ResponseWriter, r *http.Request) (done Imported,
 	if err != nil {
 		return done, false, unavailable(err)
 	}
+	if before.Seq == 0 {
+		if err := a.admitSession(ctx, ref, true); err != nil {
+			return done, false, err
+		}
+	}
 	if _, err := spool.Seek(0, io.SeekStart); err != nil {
 		return done, false, fmt.Errorf("import: %w", err)
 	}

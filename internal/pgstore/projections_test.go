@@ -85,6 +85,9 @@ func TestSearchLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		return n
+	})
+}
+
 func TestQuotas(t *testing.T) {
 	quotatest.Store(t, func(t *testing.T) quotatest.Archive {
 		return open(t, database(t))

@@ -20,6 +20,9 @@ type Sender interface {
 type Config struct {
 	Timers events.TimerStore
 	Sender Sender
+	// Admit, if not nil, says whether a timer may fire now. One that may not comes again
+	// ([events.TimerRetry]).
+	Admit func(ctx context.Context, t *events.Timer) error
 	// Look is how long a timer that was set for a moment from now may go unnoticed:
 	// how often the store is asked. Default 150 ms.
 	Look time.Duration
@@ -109,5 +112,11 @@ func (k *Keeper) one(ctx context.Context, t *events.Timer) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
+	if k.cfg.Admit != nil {
+		if err := k.cfg.Admit(ctx, t); err != nil {
+			k.log.DebugContext(ctx, "a timer waits", "timer", t.ID, "session", t.Session, "reason", err)
+			return nil
+		}
+	}
 	return k.cfg.Sender.Send(ctx, c)
 }

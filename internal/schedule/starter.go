@@ -29,6 +29,9 @@ type StarterConfig struct {
 	Bus      events.Bus
 	Log      events.Store
 	Commands Commands
+	// Admit, if not nil, says whether a tenant may have one more session. Its refusals
+	// are those of Commands: CodeRateLimited is tried again, CodeQuota is the outcome.
+	Admit func(ctx context.Context, tenant string) error
 	// Look is how often the store is asked for what others have set. Default 500 ms.
 	Look time.Duration
 	// Now is the clock. Default: time.Now.
@@ -170,6 +173,18 @@ func (s *Starter) start(ctx context.Context, sch *Schedule, o *Settled) error {
 			}
 		}
 		ref.Session = id("schedule-session")
+		if s.cfg.Admit != nil {
+			if there, err := s.there(ctx, ref); err != nil {
+				return err
+			} else if !there { // a firing that is tried again has its session already
+				if err := s.cfg.Admit(ctx, sch.Tenant); holdfast.CodeOf(err) == holdfast.CodeQuota {
+					f.Outcome, f.Detail = Refused, holdfast.PublicMessage(err)
+					return nil
+				} else if err != nil {
+					return err
+				}
+			}
+		}
 		if err := s.create(ctx, ref, sch, f.At, id("schedule-session-command")); err != nil {
 			return err
 		}
@@ -185,6 +200,8 @@ func (s *Starter) start(ctx context.Context, sch *Schedule, o *Settled) error {
 	switch {
 	case holdfast.CodeOf(err) == holdfast.CodeTimeout || err == nil && ans.Code == holdfast.CodeTimeout:
 		f.Outcome, f.Session, f.Run, f.Detail = Started, ref.Session, run, "the run is stored and nobody has taken it yet"
+	case holdfast.CodeOf(err) == holdfast.CodeQuota:
+		f.Outcome, f.Detail = Refused, holdfast.PublicMessage(err)
 	case err != nil:
 		return err
 	case ans.Code == holdfast.CodeConflict && mode == events.ModeReject:

@@ -10,8 +10,8 @@ import (
 	holdfast "github.com/holdfast-run/holdfast"
 	"github.com/holdfast-run/holdfast/internal/events"
 	"github.com/holdfast-run/holdfast/internal/events/eventstest"
-	"github.com/holdfast-run/holdfast/internal/search"
 	"github.com/holdfast-run/holdfast/internal/quota/quotatest"
+	"github.com/holdfast-run/holdfast/internal/search"
 	"github.com/holdfast-run/holdfast/internal/search/searchtest"
 	"github.com/holdfast-run/holdfast/internal/webhook/webhooktest"
 )
@@ -70,6 +70,7 @@ func TestSearchIsCutOff(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
 func TestQuotas(t *testing.T) {
 	quotatest.Store(t, func(t *testing.T) quotatest.Archive {
 		return open(t, filepath.Join(t.TempDir(), "archive.db"))

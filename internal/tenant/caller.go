@@ -11,6 +11,9 @@ type Caller struct {
 	// Key identifies the API key in logs: the first eight hex digits of its SHA-256,
 	// "" if none was needed.
 	Key string
+	// Operator says that it is the operator of the deployment and no tenant: Tenant is
+	// then "".
+	Operator bool
 }
 
 type callerKey struct{}

@@ -18,7 +18,8 @@ const MinKeyLength = 16
 // Keyring knows which API key belongs to which tenant. The zero value and nil
 // know no key: everybody is [Default].
 type Keyring struct {
-	entries []entry
+	entries   []entry
+	operators []entry
 }
 
 type entry struct {
@@ -53,12 +54,47 @@ func ParseKeys(list []string) (*Keyring, error) {
 	return k, nil
 }
 
+// WithOperators returns a keyring that also knows the keys of the operator. A key is
+// either the operator's or a tenant's. Errors are those of [ParseKeys].
+func (k *Keyring) WithOperators(keys []string) (*Keyring, error) {
+	out := &Keyring{}
+	if k != nil {
+		*out = *k
+	}
+	for i, key := range keys {
+		if key = strings.TrimSpace(key); len(key) < MinKeyLength {
+			return nil, holdfast.Errorf(holdfast.CodeInvalid, "operator key %d: shorter than %d characters", i+1, MinKeyLength)
+		}
+		sum := sha256.Sum256([]byte(key))
+		for _, e := range out.entries {
+			if e.sum == sum {
+				return nil, holdfast.Errorf(holdfast.CodeInvalid, "operator key %d: the tenant %s has the same", i+1, e.tenant)
+			}
+		}
+		out.operators = append(out.operators, entry{sum: sum})
+	}
+	return out, nil
+}
+
+// Operated reports whether there is an operator who has a key.
+func (k *Keyring) Operated() bool { return k != nil && len(k.operators) > 0 }
+
 // Open reports whether no key is configured, so that none is needed.
 func (k *Keyring) Open() bool { return k == nil || len(k.entries) == 0 }
 
 // Authenticate returns the caller that key belongs to, [Default] if the keyring
-// is open. Any other error has CodeUnauthorized and does not say why.
+// is open and the key is not the operator's. Any other error has CodeUnauthorized and does not say why.
 func (k *Keyring) Authenticate(key string) (Caller, error) {
+	if k.Operated() && key != "" {
+		sum := sha256.Sum256([]byte(key))
+		found := 0
+		for i := range k.operators {
+			found |= subtle.ConstantTimeCompare(k.operators[i].sum[:], sum[:])
+		}
+		if found == 1 {
+			return Caller{Operator: true, Key: hex.EncodeToString(sum[:4])}, nil
+		}
+	}
 	if k.Open() {
 		return Caller{Tenant: Default}, nil
 	}
