@@ -259,7 +259,7 @@ func (a *API) mcpHungUp(ctx context.Context, ref holdfast.SessionRef, p *part) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.AnswerWait)
 	defer cancel()
-	if _, err := a.settle(ctx, ref, events.KindCancel, "", events.CancelBody{Run: p.run}); err != nil {
+	if _, err := a.settle(ctx, ref, events.KindCancel, "", events.CancelBody{Run: p.run, Reason: "the client has hung up"}); err != nil {
 		a.logError(ctx, "the run of an MCP client that hung up was not canceled", err)
 	}
 }

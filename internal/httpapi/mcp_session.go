@@ -88,6 +88,7 @@ type mcpMessage struct {
 		} `json:"_meta"`
 		Capabilities mcp.ClientCapabilities `json:"capabilities"`
 		RequestID    json.RawMessage        `json:"requestId"`
+		Reason       json.RawMessage        `json:"reason"` // a text, or what takes its place
 	} `json:"params"`
 }
 
@@ -124,7 +125,7 @@ func (a *API) serveMCPSession(w http.ResponseWriter, r *http.Request, f agent.Fi
 		}
 		w.WriteHeader(http.StatusAccepted)
 	case m.Method == "notifications/cancelled":
-		a.mcpCanceled(r.Context(), session, m.Params.RequestID)
+		a.mcpCanceled(r.Context(), session, m.Params.RequestID, textOf(m.Params.Reason))
 		w.WriteHeader(http.StatusAccepted)
 	case m.Method == string(mcp.MethodToolsCall) && len(m.ID) > 0 && mcp.IsValidProtocolVersion(cmp.Or(version, mcp.ProtocolVersion20250326)) && strings.Contains(r.Header.Get("Accept"), typeSSE):
 		a.streamMCP(w, r, f, &mcpStream{
@@ -197,9 +198,17 @@ func (a *API) mcpElicited(ctx context.Context, m mcpMessage) error {
 	return nil
 }
 
+// textOf is a JSON string's text, "" for anything else.
+func textOf(data json.RawMessage) (text string) {
+	if json.Unmarshal(data, &text) != nil {
+		return ""
+	}
+	return text
+}
+
 // mcpCanceled cancels the run of a call. A notification has no answer: what it
 // names may be over, or never have been.
-func (a *API) mcpCanceled(ctx context.Context, session mcpSession, requestID json.RawMessage) {
+func (a *API) mcpCanceled(ctx context.Context, session mcpSession, requestID json.RawMessage, reason string) {
 	var plain bytes.Buffer
 	if json.Compact(&plain, requestID) != nil {
 		return
@@ -215,7 +224,7 @@ func (a *API) mcpCanceled(ctx context.Context, session mcpSession, requestID jso
 	if run == "" { // it has not begun: the call sees it when it does
 		return
 	}
-	_, err := a.settle(ctx, ref, events.KindCancel, "", events.CancelBody{Run: run})
+	_, err := a.settle(ctx, ref, events.KindCancel, "", events.CancelBody{Run: run, Reason: cutReason(reason)})
 	if code := holdfast.CodeOf(err); err != nil && code != holdfast.CodeNotFound && code != holdfast.CodeConflict {
 		a.logError(ctx, "a call over MCP was not canceled", err)
 	}

@@ -98,7 +98,7 @@ func (s *mcpStream) call(ctx context.Context, f agent.File, req mcp.CallToolRequ
 	}
 	if s.a.mcpLive.began(s.now, b.ref, b.run) {
 		// The cancellation overtook the call.
-		if _, err := s.a.settle(ctx, b.ref, events.KindCancel, "", events.CancelBody{Run: b.run}); err != nil {
+		if _, err := s.a.settle(ctx, b.ref, events.KindCancel, "", events.CancelBody{Run: b.run, Reason: "the client canceled the call before it came"}); err != nil {
 			return nil, err
 		}
 	}

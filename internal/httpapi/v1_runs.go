@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -153,6 +154,21 @@ func (a *API) getRun(ctx context.Context, in *struct {
 		return nil, a.respond(ctx, holdfast.Errorf(holdfast.CodeNotFound, "session %s has no run %s", in.ID, in.Run))
 	}
 	return &struct{ Body RunDocument }{newRunDocument(*r)}, nil
+}
+
+// maxReason is the most characters of a reason.
+const maxReason = 1000
+
+// cutReason is a reason of another protocol, which sets it no limit.
+func cutReason(s string) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	n := 0
+	for i := range s {
+		if n++; n > maxReason {
+			return s[:i]
+		}
+	}
+	return s
 }
 
 // Cancellation is the body of a cancellation, which needs none.

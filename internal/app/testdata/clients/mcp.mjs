@@ -32,9 +32,13 @@ const sdk2 = (mode) => async (agent, { elicit, fetch } = {}) => {
 const yes = () => ({ action: "accept", content: { decision: "approve" } });
 const sessions = async (agent) => (await v1("GET", "/sessions?limit=100")).sessions.filter((s) => s.agent === `${agent}.yaml`);
 // reason is why the run of a session's first message ended.
-async function reason(session) {
+async function firstRun(session) {
   const { messages } = await v1("GET", `/sessions/${session}`);
-  return messages.length && (await v1("GET", `/sessions/${session}/runs/${messages[0].run}`)).reason;
+  return messages.length ? v1("GET", `/sessions/${session}/runs/${messages[0].run}`) : {};
+}
+
+async function reason(session) {
+  return (await firstRun(session)).reason;
 }
 
 for (const [name, connect] of [["first SDK", sdk1], ["second SDK, sessions", sdk2("legacy")], ["second SDK, 2026-07-28", sdk2("auto")]]) {
@@ -73,6 +77,7 @@ for (const [name, connect] of [["first SDK", sdk1], ["second SDK, sessions", sdk
     await assert.rejects(call, /enough/);
     await until("the run is canceled", async () => (await v1("GET", `/sessions/${session.id}`)).status === "idle");
     assert.equal(await reason(session.id), "canceled");
+    assert.match((await firstRun(session.id)).cancel_reason, name.endsWith("2026-07-28") ? /hung up/ : /enough/);
   });
 }
 
