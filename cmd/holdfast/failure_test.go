@@ -51,6 +51,8 @@ func TestJSONOfFailures(t *testing.T) {
 			args = append(args[:2], "nothing")
 		case "holdfast run":
 			args = append(args, "hello")
+		case "holdfast quota set":
+			args[len(args)-1] = "runs=5"
 		}
 		want := exitRefused
 		if c.Name() == "doctor" {
