@@ -5,10 +5,11 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
+	"time"
 
 	"github.com/holdfast-run/holdfast/internal/agent"
 	"github.com/holdfast-run/holdfast/internal/events"
@@ -487,46 +488,40 @@ func TestOpenAIRoutes(t *testing.T) {
 // A tenant has only so many imports at the same time, since each fills a file.
 func TestImportsAreLimited(t *testing.T) {
 	w, _, _ := everything(t)
-	var mu sync.Mutex // guards ends
+	// The server asks for a body when it has given the import its place.
+	transport := &http.Transport{ExpectContinueTimeout: time.Minute}
+	defer transport.CloseIdleConnections()
 	ends := make([]*io.PipeWriter, 2)
 	answers := make(chan error, 2)
 	for i := range ends {
-		begin := func() (again bool, err error) {
-			body, end := io.Pipe()
-			mu.Lock()
-			ends[i] = end
-			mu.Unlock()
-			req, err := http.NewRequestWithContext(t.Context(), "POST", w.srv.URL+"/v1/sessions/import", body)
-			if err != nil {
-				return false, err
-			}
-			req.Header.Set("X-API-Key", acmeKey)
-			resp, err := w.srv.Client().Do(req)
-			if err != nil {
-				return false, err
-			}
-			return resp.StatusCode == 429, resp.Body.Close()
+		var body *io.PipeReader
+		body, ends[i] = io.Pipe()
+		underWay := make(chan struct{})
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got100Continue: func() { close(underWay) }})
+		req, err := http.NewRequestWithContext(ctx, "POST", w.srv.URL+"/v1/sessions/import", body)
+		if err != nil {
+			t.Fatal(err)
 		}
+		req.Header.Set("X-API-Key", acmeKey)
+		req.Header.Set("Expect", "100-continue")
 		go func() {
-			again, err := true, error(nil)
-			for again && err == nil { // the one that looks below may have the place
-				again, err = begin()
+			resp, err := transport.RoundTrip(req)
+			if err == nil {
+				err = resp.Body.Close()
 			}
 			answers <- err
 		}()
+		select {
+		case <-underWay:
+		case err := <-answers:
+			t.Fatalf("an import ended before it began: %v", err)
+		}
 	}
-	var resp *http.Response
-	var body string
-	w.until("both imports to be under way", func() bool {
-		resp, body = w.do("POST", "/v1/sessions/import", "x")
-		return resp.StatusCode == 429
-	})
+	resp, body := w.do("POST", "/v1/sessions/import", "x")
 	wantRefused(t, "a third import", "/v1/sessions/import", resp, body, "rate_limited", 429)
 	if resp, body := w.do("POST", "/v1/sessions/import", "x", "X-API-Key", boltKey); resp.StatusCode != 400 {
 		t.Errorf("an import of another tenant: %d %s", resp.StatusCode, body)
 	}
-	mu.Lock()
-	defer mu.Unlock()
 	for _, end := range ends {
 		if _, err := end.Write([]byte("x\n")); err != nil {
 			t.Error(err)
