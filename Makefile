@@ -51,9 +51,9 @@ test: need-cc ## Run all tests, with the race detector
 	CGO_ENABLED=1 go test $(TEST) -race -timeout 14m $$(go list ./... | grep -v '/$(SIM)$$')
 	CGO_ENABLED=1 go test $(TEST) -race -timeout 10m ./$(SIM) -seeds 10
 	$(STATIC) go test $(TEST) -timeout 10m ./internal/runtime -run '^TestScenariosWithCrashes$$'
-	$(STATIC) $(SIMTMP) go test $(TEST) -timeout 10m ./$(SIM) -run '^TestProtocol$$' -seeds 200 & other=$$!; \
-	$(STATIC) $(SIMTMP) go test $(TEST) -timeout 10m ./$(SIM) -run '^TestProtocol$$' -seed 201 -seeds 100 && \
-	$(STATIC) $(SIMTMP) go test $(TEST) -timeout 10m ./$(SIM) -run '^TestDispatch$$' -seeds 50 && wait $$other
+	$(STATIC) $(SIMTMP) go test $(TEST) -timeout 10m ./$(SIM) -run '^TestProtocol$$' -seeds 120 & other=$$!; \
+	$(STATIC) $(SIMTMP) go test $(TEST) -timeout 10m ./$(SIM) -run '^TestProtocol$$' -seed 121 -seeds 60 && \
+	$(STATIC) $(SIMTMP) go test $(TEST) -timeout 10m ./$(SIM) -run '^TestDispatch$$' -seeds 30 && wait $$other
 
 .PHONY: need-cc
 need-cc:

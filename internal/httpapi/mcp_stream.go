@@ -30,6 +30,7 @@ type mcpStream struct {
 	token   any // for progress, nil if none is wanted
 	place   mcpPlace
 	behind  int // messages up to this one have been sent
+	resumed bool
 
 	wire *wire
 	now  *mcpCallNow
@@ -128,7 +129,7 @@ func (s *mcpStream) follow(ctx context.Context, ref holdfast.SessionRef, p *part
 		s.broke = err
 		return nil, err
 	}
-	if s.version >= mcp.ProtocolVersion20251125 && s.behind == 0 {
+	if s.version >= mcp.ProtocolVersion20251125 && !s.resumed {
 		// An event without data from which on the stream can be resumed. Clients of
 		// earlier versions take it for a message.
 		if err := s.event(nil); err != nil {
@@ -324,7 +325,7 @@ func (a *API) resumeMCP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	s := &mcpStream{a: a, w: w, session: session, version: version, token: at.Token, behind: at.N, place: at}
+	s := &mcpStream{a: a, w: w, session: session, version: version, token: at.Token, behind: at.N, resumed: true, place: at}
 	s.place.N = 0
 	s.now = &mcpCallNow{key: session.key(at.ID), ref: v.Info.Session, run: run.Run, stop: stop}
 	defer a.mcpLive.enter(s.now)()
