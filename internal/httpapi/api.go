@@ -147,7 +147,9 @@ type API struct {
 	mcpLive mcpCalls
 	retries retries
 	imports gate
-	handler http.Handler
+	// searches are the searches that run.
+	searches turns
+	handler  http.Handler
 	// patterns are the routes that are mounted, as METHOD /path.
 	patterns []string
 	spec     func() ([]byte, error)

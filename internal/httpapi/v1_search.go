@@ -46,7 +46,7 @@ func (a *API) searchRoutes(api huma.API) {
 		"Finds messages of users and answers of agents, sub-agents' too, by their words: newest first, in all sessions or in one. Upper and lower case are the same; there are no stems and no stop words of any language. "+
 			`"Words in quotes" follow each other, -word must not be there, "or" stands between alternatives, word* is the beginning of a word; all words must be in one message. `+
 			"Chinese, Japanese, Korean, Thai and the like are found by any part of a text. Punctuation and emoji are not searched, and of a long message the first 16 KiB are. "+
-			"Reasoning, tool calls and their results are not searched. A message is found about half a second after it was said, one of a deleted session not any more.",
+			"Reasoning, tool calls and their results are not searched. Two searches of a tenant run at the same time; one that would wait longer than a second for its turn is refused with 429 (rate_limited). A message is found about half a second after it was said, one of a deleted session not any more.",
 		http.StatusNotImplemented, http.StatusGatewayTimeout), a.search)
 }
 
@@ -74,6 +74,11 @@ func (a *API) search(ctx context.Context, in *struct {
 		return nil, a.respond(ctx, err)
 	}
 	tenantID := tenantOf(ctx)
+	leave, err := a.searches.enter(ctx, tenantID)
+	if err != nil {
+		return nil, a.respond(ctx, err)
+	}
+	defer leave()
 	found, err := a.cfg.Search.Search(ctx, tenantID, p)
 	if err != nil {
 		return nil, a.respond(ctx, unavailable(err))

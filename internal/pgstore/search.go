@@ -22,6 +22,9 @@ var _ search.Store = (*Store)(nil)
 // searchTimeout is how long each statement of a search may take.
 const searchTimeout = "5s"
 
+// searchWait is how long a search waits for others to end.
+const searchWait = time.Second
+
 // queueMarks notes the sessions of a batch that the index has to look at.
 func (s *Store) queueMarks(b *pgx.Batch, batch *events.Batch) {
 	if s.noIndex {
@@ -338,8 +341,19 @@ func searchSQL(tenant string, p search.Page, recent bool) (query string, args []
 	return query + order + arg(p.Limit), args
 }
 
-// Search implements [search.Store].
+// Search implements [search.Store]. Half of the pool's connections may search at the
+// same time; CodeRateLimited says that they do.
 func (s *Store) Search(ctx context.Context, tenant string, p search.Page) (found search.Found, err error) {
+	wait := time.NewTimer(searchWait)
+	defer wait.Stop()
+	select {
+	case s.searches <- struct{}{}:
+		defer func() { <-s.searches }()
+	case <-wait.C:
+		return found, holdfast.Errorf(holdfast.CodeRateLimited, "%d searches at the same time are possible; try again when one is done", cap(s.searches))
+	case <-ctx.Done():
+		return found, wrap(ctx, ctx.Err(), "search messages")
+	}
 	look := func(recent bool) error {
 		found = search.Found{}
 		query, args := searchSQL(tenant, p, recent)

@@ -70,6 +70,9 @@ type Store struct {
 	noIndex bool
 	// searchTimeout ends the statements of a search.
 	searchTimeout string
+	// searches has a value for each search that runs: they leave half of the pool to
+	// everything else, the recorder above all.
+	searches chan struct{}
 
 	unprojected atomic.Int64
 }
@@ -96,7 +99,10 @@ func Open(ctx context.Context, dsn string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, wrap(ctx, err, "connect to the database")
 	}
-	s := &Store{pool: pool, log: o.Logger, noIndex: o.NoIndex, searchTimeout: searchTimeout}
+	s := &Store{
+		pool: pool, log: o.Logger, noIndex: o.NoIndex, searchTimeout: searchTimeout,
+		searches: make(chan struct{}, max(1, pool.Config().MaxConns/2)),
+	}
 	s.rows.one, s.rows.many = s.row, s.rowsOf
 	s.revisions.one, s.revisions.many = s.revision, s.revisionsOf
 	if err := s.checkVersion(ctx); err != nil {

@@ -196,5 +196,10 @@ func (l *lanes) end(w *underWay, o Outcome, now time.Time) {
 			h.kind = late
 		}
 		h.misses, h.rest = 0, o.Rest
+		// The delivery waits for as long as the address asked, which its Due says. The
+		// others only put off: a day of rest would outlast every redelivery and change.
+		if most := now.Add(longestRest); h.rest.After(most) {
+			h.rest = most
+		}
 	}
 }
