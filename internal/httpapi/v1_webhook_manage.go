@@ -154,15 +154,18 @@ func (a *API) redeliver(ctx context.Context, in *struct {
 		return nil, a.respond(ctx, err)
 	}
 	d, err := w.Store.FindDelivery(ctx, h.Tenant, h.ID, in.Delivery)
+	now := microNow()
 	if err == nil {
-		err = w.Store.Redeliver(ctx, d, microNow())
-	}
-	if err == nil {
-		d, err = w.Store.FindDelivery(ctx, h.Tenant, h.ID, in.Delivery)
+		err = w.Store.Redeliver(ctx, d, now)
 	}
 	if err != nil {
 		return nil, a.respond(ctx, unavailable(err))
 	}
+	// As the store has it now: another look would read as much again.
+	if d.State != webhook.Pending {
+		d.Attempts = 0
+	}
+	d.State, d.Due, d.SettledAt = webhook.Pending, now, time.Time{}
 	return &struct{ Body DeliveryDoc }{newDeliveryDoc(&d)}, nil
 }
 

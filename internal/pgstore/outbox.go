@@ -160,28 +160,28 @@ func (s *Store) Deliveries(ctx context.Context, tenant, id string, q webhook.Que
 }
 
 // FindDelivery implements [webhook.Outbox]. Ids are not stored: it reads what the
-// webhook has, the newest first.
-func (s *Store) FindDelivery(ctx context.Context, tenant, id, delivery string) (found webhook.Delivery, err error) {
-	err = s.send(ctx, ofTenant(tenant), "find a delivery of a webhook", func(b *pgx.Batch) {
-		b.Queue(`SELECT `+deliveryColumns+` FROM webhook_deliveries AS d WHERE d.tenant = $1 AND d.webhook = $2 ORDER BY d.at DESC`, tenant, id).Query(func(rows pgx.Rows) error {
-			for rows.Next() {
-				d, err := scanDelivery(rows)
-				if err != nil {
-					return err
-				}
-				if d.ID() == delivery {
-					found = d
-					return nil // the rest is read away by who closes the rows
-				}
+// webhook has in pages, the newest first, until it is met.
+func (s *Store) FindDelivery(ctx context.Context, tenant, id, delivery string) (webhook.Delivery, error) {
+	q := webhook.Query{Limit: findPage}
+	for {
+		list, err := s.Deliveries(ctx, tenant, id, q)
+		if err != nil {
+			return webhook.Delivery{}, err
+		}
+		for i := range list {
+			if list[i].ID() == delivery {
+				return list[i], nil
 			}
-			if err := rows.Err(); err != nil {
-				return err
-			}
-			return holdfast.Errorf(holdfast.CodeNotFound, noDelivery, delivery)
-		})
-	})
-	return found, err
+		}
+		if len(list) < findPage {
+			return webhook.Delivery{}, holdfast.Errorf(holdfast.CodeNotFound, noDelivery, delivery)
+		}
+		q.Before = &list[len(list)-1].Notice
+	}
 }
+
+// findPage is how many deliveries FindDelivery reads at a time.
+const findPage = 1000
 
 const noDelivery = "there is no delivery %s of the webhook"
 

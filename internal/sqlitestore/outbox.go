@@ -200,28 +200,28 @@ func (s *Store) Deliveries(ctx context.Context, tenant, id string, q webhook.Que
 const noDelivery = "there is no delivery %s of the webhook"
 
 // FindDelivery implements [webhook.Outbox]. Ids are not stored: it reads what the
-// webhook has, the newest first.
+// webhook has in pages, the newest first, until it is met.
 func (s *Store) FindDelivery(ctx context.Context, tenant, id, delivery string) (webhook.Delivery, error) {
-	const doing = "find a delivery of a webhook"
-	rows, err := s.r.QueryContext(ctx, `SELECT `+deliveryColumns+` FROM webhook_deliveries AS d WHERE d.tenant = ? AND d.webhook = ? ORDER BY d.at DESC`, tenant, id)
-	if err != nil {
-		return webhook.Delivery{}, s.wrap(ctx, err, doing)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		d, err := scanDelivery(rows)
+	q := webhook.Query{Limit: findPage}
+	for {
+		list, err := s.Deliveries(ctx, tenant, id, q)
 		if err != nil {
-			return webhook.Delivery{}, s.wrap(ctx, err, doing)
+			return webhook.Delivery{}, err
 		}
-		if d.ID() == delivery {
-			return d, nil
+		for i := range list {
+			if list[i].ID() == delivery {
+				return list[i], nil
+			}
 		}
+		if len(list) < findPage {
+			return webhook.Delivery{}, holdfast.Errorf(holdfast.CodeNotFound, noDelivery, delivery)
+		}
+		q.Before = &list[len(list)-1].Notice
 	}
-	if err := rows.Err(); err != nil {
-		return webhook.Delivery{}, s.wrap(ctx, err, doing)
-	}
-	return webhook.Delivery{}, holdfast.Errorf(holdfast.CodeNotFound, noDelivery, delivery)
 }
+
+// findPage is how many deliveries FindDelivery reads at a time.
+const findPage = 1000
 
 // again makes deliveries due once more; the parameter ?3 is when.
 const again = `UPDATE webhook_deliveries SET state = 'pending', due = ?3, settled_at = 0,
