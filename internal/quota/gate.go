@@ -194,7 +194,8 @@ func (g *Gate) Command(ctx context.Context, c events.Command) (done func(events.
 		return nil, err
 	}
 	return func(ans events.Answer, err error) {
-		refused := err == nil && ans.Code != "" && ans.Code != holdfast.CodeTimeout
+		// A key that was used before stands for another request, whose run may have this place.
+		refused := err == nil && ans.Code != "" && ans.Code != holdfast.CodeTimeout && ans.Code != holdfast.CodeKeyReused
 		if refused || err == nil && ans.Run != "" && ans.Run != body.Run {
 			g.drop(ctx, run) // there will be no such run
 		}

@@ -120,8 +120,15 @@ func (d *drive) box(ctx context.Context, team *agent.Team, a *agent.Agent) (*too
 				delete(d.boxes, a.Name)
 				return nil, fmt.Errorf("%w: toolset %s: %w", errAway, spec.Type, err)
 			}
+			if err != nil && ctx.Err() != nil { // the run is stopped: the next one is not to go without either
+				b.close(d.e.log)
+				delete(d.boxes, a.Name)
+				return nil, context.Cause(ctx)
+			}
 			if err != nil {
 				if werr := d.warn(ctx, a.Name, fmt.Sprintf("toolset %s: %s", spec.Type, holdfast.PublicMessage(err)), holdfast.CodeOf(err)); werr != nil {
+					b.close(d.e.log)
+					delete(d.boxes, a.Name)
 					return nil, werr
 				}
 				continue

@@ -21,12 +21,16 @@ const (
 	// MaxImages is the most bytes that the images of one result have together.
 	MaxImages = 180 << 10
 
-	// maxImageSide is the most pixels of a side that all providers take; the API of
-	// Anthropic refuses more, and with it the whole conversation
-	// (https://platform.claude.com/docs/en/build-with-claude/vision).
-	maxImageSide = 8000
-	// maxImagePixels bounds what is decoded to make it smaller: 64 MiB of memory.
-	maxImagePixels = 16 << 20
+	// maxImageSide is the most pixels of a side that all providers take, however many
+	// images there are; the API of Anthropic refuses more, and with it the whole
+	// conversation (https://platform.claude.com/docs/en/build-with-claude/vision).
+	maxImageSide = 2000
+	// maxImagePixels and maxScans bound what an image takes to decode: memory, and the
+	// passes over it that a progressive JPEG may ask for. A screen of 4K is below.
+	maxImagePixels = 9 << 20
+	maxScans       = 32
+	// maxAttempts is how many images of one result are looked at.
+	maxAttempts = 20
 	// smallSide is the longest side of an image that was made smaller; providers scale
 	// down what is larger.
 	smallSide = 1568
@@ -41,22 +45,22 @@ func Image(content []byte) (part holdfast.ContentPart, ok bool) {
 	mediaType := http.DetectContentType(content)
 	switch mediaType {
 	case "image/png", "image/jpeg", "image/gif":
-		cfg, _, err := image.DecodeConfig(bytes.NewReader(content))
-		if err != nil || cfg.Width < 1 || cfg.Height < 1 {
+		if mediaType == "image/jpeg" && bytes.Count(content, []byte{0xff, 0xda}) > maxScans {
 			return part, false
 		}
-		if len(content) <= MaxImage && cfg.Width <= maxImageSide && cfg.Height <= maxImageSide {
-			if !ended(mediaType, content) {
-				return part, false
-			}
-			break
-		}
-		if cfg.Width > maxImagePixels/cfg.Height {
+		decoding <- struct{}{}
+		defer func() { <-decoding }()
+		cfg, _, err := image.DecodeConfig(bytes.NewReader(content))
+		if err != nil || cfg.Width < 1 || cfg.Height < 1 || cfg.Width > maxImagePixels/cfg.Height || !ended(mediaType, content) {
 			return part, false
 		}
 		full, _, err := image.Decode(bytes.NewReader(content))
 		if err != nil {
 			return part, false
+		}
+		// Not every provider takes GIF.
+		if mediaType != "image/gif" && len(content) <= MaxImage && cfg.Width <= maxImageSide && cfg.Height <= maxImageSide {
+			break
 		}
 		if content = smaller(full); content == nil {
 			return part, false
@@ -69,6 +73,9 @@ func Image(content []byte) (part holdfast.ContentPart, ok bool) {
 			int64(content[4])|int64(content[5])<<8|int64(content[6])<<16|int64(content[7])<<24 > int64(len(content))-8 {
 			return part, false
 		}
+		if w, h := webpSize(content); w < 1 || h < 1 || w > maxImageSide || h > maxImageSide {
+			return part, false
+		}
 	default:
 		return part, false
 	}
@@ -77,9 +84,43 @@ func Image(content []byte) (part holdfast.ContentPart, ok bool) {
 	}}, true
 }
 
+// decoding has a place for the one image that is decoded at a time: a picture takes a
+// hundred times the memory of its file.
+var decoding = make(chan struct{}, 1)
+
+// webpSize reads the size of a WebP, 0 if it has none
+// (https://developers.google.com/speed/webp/docs/riff_container).
+func webpSize(content []byte) (w, h int) {
+	if len(content) < 30 {
+		return 0, 0
+	}
+	at := func(i, n int) (v int) {
+		for k := range n {
+			v |= int(content[i+k]) << (8 * k)
+		}
+		return v
+	}
+	switch string(content[12:16]) {
+	case "VP8 ":
+		if at(23, 3) != 0x2a019d { // the start code of a key frame
+			return 0, 0
+		}
+		return at(26, 2) & 0x3fff, at(28, 2) & 0x3fff
+	case "VP8L":
+		bits := at(21, 4)
+		return bits&0x3fff + 1, bits>>14&0x3fff + 1
+	case "VP8X":
+		return at(24, 3) + 1, at(27, 3) + 1
+	}
+	return 0, 0
+}
+
 // AddImage adds an image to what the model sees of a result. It reports false if the
 // result has no room for it, or no model could see it.
 func (r *Result) AddImage(content []byte) bool {
+	if r.tried++; r.tried > maxAttempts {
+		return false
+	}
 	part, ok := Image(content)
 	return ok && r.Join([]holdfast.ContentPart{part})
 }
@@ -116,7 +157,8 @@ func smaller(full image.Image) []byte {
 	flat := image.NewRGBA(image.Rect(0, 0, b.Dx(), b.Dy()))
 	draw.Draw(flat, flat.Bounds(), image.NewUniform(color.White), image.Point{}, draw.Src)
 	draw.Draw(flat, flat.Bounds(), full, b.Min, draw.Over)
-	for side := min(smallSide, max(b.Dx(), b.Dy())); side >= leastSide; side = side * 3 / 4 {
+	first := min(smallSide, max(b.Dx(), b.Dy()))
+	for side := first; side == first || side >= leastSide; side = side * 3 / 4 {
 		var out bytes.Buffer
 		if err := jpeg.Encode(&out, scaled(flat, side), &jpeg.Options{Quality: 80}); err != nil {
 			return nil

@@ -10,6 +10,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,12 +62,19 @@ func TestImage(t *testing.T) {
 	if err := gif.Encode(&anim, noise(40, 30), nil); err != nil {
 		t.Fatal(err)
 	}
-	webp := append([]byte("RIFF\x10\x00\x00\x00WEBPVP8 "), make([]byte, 8)...)
+	webp := []byte("RIFF\x16\x00\x00\x00WEBPVP8 \x0a\x00\x00\x00\x00\x00\x00\x9d\x01\x2a\x28\x00\x1e\x00")
+	wide := []byte("RIFF\x16\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00\x00\x00\x00\x00\xff\x3f\x00\x1d\x00\x00")
+	// A progressive JPEG may ask for any number of passes over all of it.
+	bomb := append(slices.Clone(jpg.Bytes()[:jpg.Len()-2]), bytes.Repeat([]byte{0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0}, 40)...)
+	bomb = append(bomb, 0xff, 0xd9)
+	broken := slices.Clone(small)
+	broken[len(broken)/2] ^= 0xff
 	for name, c := range map[string]struct {
 		content []byte
 		want    string
 	}{
-		"png": {small, "image/png"}, "jpeg": {jpg.Bytes(), "image/jpeg"}, "gif": {anim.Bytes(), "image/gif"}, "webp": {webp, "image/webp"},
+		"png": {small, "image/png"}, "jpeg": {jpg.Bytes(), "image/jpeg"}, "webp": {webp, "image/webp"},
+		"webp that is too wide": {wide, ""}, "jpeg with many passes": {bomb, ""}, "png that is broken in the middle": {broken, ""},
 		"nothing": {nil, ""}, "text": {[]byte("hello"), ""}, "png that broke off": {small[:len(small)-20], ""},
 		"jpeg that broke off": {jpg.Bytes()[:jpg.Len()-20], ""}, "webp that broke off": {webp[:len(webp)-1], ""},
 		"png without a size": {small[:20], ""}, "bmp": {append([]byte("BM"), make([]byte, 60)...), ""},
@@ -75,6 +83,10 @@ func TestImage(t *testing.T) {
 		if mediaType != c.want || mediaType != "" && !bytes.Equal(out, c.content) {
 			t.Errorf("%s: %q, %d bytes of %d", name, mediaType, len(out), len(c.content))
 		}
+	}
+
+	if mediaType, out := shown(t, anim.Bytes()); mediaType != "image/jpeg" || len(out) == 0 { // not every provider takes GIF
+		t.Errorf("gif: %q, %d bytes", mediaType, len(out))
 	}
 
 	large := encoded(t, noise(700, 240))

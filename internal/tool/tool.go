@@ -87,6 +87,7 @@ type Result struct {
 	// Images are what the model sees beside Output, if it takes images; Output names
 	// them for one that does not. Make them with [Image].
 	Images []holdfast.ContentPart
+	tried  int // images that AddImage has looked at
 	// Meta is for clients, not for the model: structured content, images.
 	Meta json.RawMessage
 	// State is what the session's log is to keep from now on, by key, stored in the

@@ -209,7 +209,7 @@ func (m *Model) user(b []byte, messages []holdfast.Message) ([]byte, error) {
 		}
 		comma()
 		b = model.AppendString(append(b, `{"type":"tool_result","tool_use_id":`...), model.SafeID(msg.ToolCallID, longestID))
-		if msg.IsError {
+		if msg.IsError && len(msg.Parts) == 0 { // with an image it is refused, and with it the whole conversation; the text says it
 			b = append(b, `,"is_error":true`...)
 		}
 		before := len(b)

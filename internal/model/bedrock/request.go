@@ -201,7 +201,7 @@ func (m *Model) user(b []byte, messages []holdfast.Message) ([]byte, error) {
 			b = textBlock(b, "(no output)")
 		}
 		b = append(b, ']')
-		if msg.IsError {
+		if msg.IsError && len(msg.Parts) == 0 { // as for Anthropic's own API
 			b = append(b, `,"status":"error"`...)
 		}
 		b = append(b, `}}`...)
