@@ -24,6 +24,8 @@ type account struct {
 	useFor    time.Duration
 	measuring bool
 	creations []time.Time
+	// openAt and failedAt are when the store last failed to give permits, or to say what is used.
+	openAt, failedAt time.Time
 
 	permits   int64     // taken from the store and not used yet
 	permitsAt time.Time // when they were taken
@@ -117,6 +119,12 @@ func (g *Gate) use(ctx context.Context, a *account) (Use, bool) {
 	if use, fresh := known(); fresh {
 		return use, true
 	}
+	a.mu.Lock()
+	failing := g.open(a.failedAt)
+	a.mu.Unlock()
+	if failing { // whoever waited for this look is not to wait for one of its own
+		return Use{}, false
+	}
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
 	defer cancel()
@@ -127,6 +135,7 @@ func (g *Gate) use(ctx context.Context, a *account) (Use, bool) {
 	if err != nil {
 		g.unchecked(ctx, "look up what a tenant uses", err)
 		if a.useAt.IsZero() || !Day(now).Equal(Day(a.useAt)) {
+			a.failedAt = g.cfg.Now()
 			return Use{}, false
 		}
 		use = a.use // the last that was known
@@ -150,14 +159,11 @@ func (g *Gate) wantMeasure(a *account, use Use, now time.Time) {
 	}
 }
 
-// archiveLag is how far the archive may be behind the log: sessions that were made
-// less than that before a look are counted beside it.
-const archiveLag = time.Second
-
-// made is how many sessions this process made that the last look did not see. The
+// made is how many sessions this process made since the last look. Those of the
+// moment before it, which the archive did not have yet, are in the next one. The
 // caller holds mu.
 func (a *account) made(now time.Time) int64 {
-	from := a.useAt.Add(-archiveLag)
+	from := a.useAt
 	keep := a.creations[:0]
 	for _, t := range a.creations {
 		if !t.Before(from) && !t.After(now) {
@@ -190,6 +196,16 @@ func RateOf(q holdfast.Quota) (Rate, bool) {
 // permitsFor is how long permits may be used that a process has taken.
 const permitsFor = time.Second
 
+// openFor is how long a store that has failed is not asked again: a store that hangs
+// would take its time of each request, one behind the other.
+const openFor = time.Second
+
+// open reports whether the store failed a moment ago.
+func (g *Gate) open(failed time.Time) bool {
+	age := g.cfg.Now().Sub(failed)
+	return !failed.IsZero() && age >= 0 && age < openFor
+}
+
 // Request admits one request of a tenant.
 func (g *Gate) Request(ctx context.Context, id string) (Remaining, error) {
 	rate, limited := RateOf(g.limits(ctx, id))
@@ -221,7 +237,10 @@ func (g *Gate) Request(ctx context.Context, id string) (Remaining, error) {
 			return Remaining{}, context.Cause(ctx)
 		}
 		g.unchecked(ctx, "take permits for requests", err)
-		p = Permits{Granted: want}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.openAt = g.cfg.Now()
+		return Remaining{Rate: rate}, nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -240,6 +259,9 @@ func (g *Gate) ownPermit(ctx context.Context, a *account, rate Rate) (r Remainin
 	now := g.cfg.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if g.open(a.openAt) {
+		return Remaining{Rate: rate}, true, nil
+	}
 	if age := now.Sub(a.permitsAt); a.permits > 0 && age >= 0 && age < permitsFor {
 		a.permits--
 		return Remaining{rate, a.permits + int64(a.left)}, true, nil

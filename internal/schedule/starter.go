@@ -127,7 +127,11 @@ func (s *Starter) one(ctx context.Context, sch *Schedule) error {
 	} else {
 		fctx, cancel := context.WithTimeout(ctx, startTime)
 		defer cancel()
-		if err := s.start(fctx, sch, &o); err != nil {
+		if err := s.start(fctx, sch, &o); holdfast.CodeOf(err) == holdfast.CodeRateLimited {
+			// There is no place for the run: the lease ends, and it is tried again.
+			s.log.Debug("a schedule waits for its tenant's quota", "tenant", sch.Tenant, "schedule", sch.ID, "error", err)
+			return nil
+		} else if err != nil {
 			return err
 		}
 	}
