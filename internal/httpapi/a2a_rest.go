@@ -182,7 +182,7 @@ func writeA2AStatus(w http.ResponseWriter, err error) {
 	case http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Bearer realm="holdfast"`)
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
-		h.Set("Retry-After", strconv.Itoa(retryAfter))
+		h.Set("Retry-After", strconv.Itoa(max(retryAfter, quotaOf(err).retryAfter())))
 	}
 	writeJSON(w, st, "application/json", body)
 }

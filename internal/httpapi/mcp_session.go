@@ -192,7 +192,10 @@ func (a *API) mcpElicited(ctx context.Context, m mcpMessage) error {
 		return err
 	}
 	if _, err := a.mcpAnswer(ctx, ref, q.Run, q.Kind, q.ID, holdfast.DeriveID(state), &res); err != nil {
-		a.mcpLive.putOff(ref, q.Run, err)
+		// What was decided elsewhere meanwhile, or cannot be said now, does not end the call.
+		if code := holdfast.CodeOf(err); code != holdfast.CodeConflict && code != holdfast.CodeNotFound && !code.Retryable() {
+			a.mcpLive.putOff(ref, q.Run, err)
+		}
 		return err
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	holdfast "github.com/holdfast-run/holdfast"
@@ -116,12 +117,14 @@ func (a *API) writeOpenAIError(w http.ResponseWriter, r *http.Request, err error
 		h.Set("WWW-Authenticate", `Bearer realm="holdfast"`)
 	}
 	// SDKs repeat conflicts and failures of the server by themselves, and without an
-	// Idempotency-Key.
+	// Idempotency-Key. With one the run that goes on is found again, by another process
+	// when this one stops.
 	var begun *startedError
-	if errors.As(err, &begun) || st == http.StatusConflict {
+	found := r.Header.Get("Idempotency-Key") != "" && f.Code == holdfast.CodeUnavailable
+	if errors.As(err, &begun) && !found || st == http.StatusConflict {
 		h.Set("X-Should-Retry", "false")
 	} else if f.Code.Retryable() {
-		h.Set("Retry-After", "1")
+		h.Set("Retry-After", strconv.Itoa(max(retryAfter, quotaOf(err).retryAfter())))
 	}
 	writeJSON(w, st, "application/json", openAIError{f})
 }

@@ -26,9 +26,13 @@ const retryHeader = "X-Stainless-Retry-Count"
 // A retry comes at most retryFor after its try; at most maxRetries are expected. That
 // a client has gone may be seen later than its retry is: so long, at most, a retry
 // waits for the end of what may be its try.
+//
+// What says the same is not always the same: two users of one tenant may both begin
+// with "hi". So a retry must come soon, as those of the SDKs do, from the same kind of
+// client, and be the try after the one that was lost.
 const (
-	retryFor   = 15 * time.Minute
-	maxRetries = 1000
+	retryFor   = time.Minute
+	maxRetries = 100 // of one tenant
 	retryWait  = 5 * time.Second
 )
 
@@ -42,7 +46,9 @@ type retries struct {
 }
 
 type goneTry struct {
+	tenant  string
 	request [sha256.Size]byte
+	try     int
 	key     string
 	at      time.Time
 }
@@ -57,12 +63,16 @@ func (t *retries) keyOf(r *http.Request, body []byte) (key string, fresh bool, d
 	}
 	ctx := r.Context()
 	h := sha256.New()
-	for _, s := range []string{tenantOf(ctx), r.URL.Path, r.Header.Get(sessionHeader), string(body)} {
+	said := []string{tenantOf(ctx), r.URL.Path, r.Header.Get(sessionHeader), r.UserAgent(), string(body)}
+	for _, name := range []string{"Lang", "Package-Version", "Os", "Arch", "Runtime", "Runtime-Version"} {
+		said = append(said, r.Header.Get("X-Stainless-"+name))
+	}
+	for _, s := range said {
 		_, _ = h.Write([]byte(strconv.Itoa(len(s)) + ":" + s)) // it never fails
 	}
 	request := [sha256.Size]byte(h.Sum(nil))
 	if try > 0 {
-		key = t.take(ctx, request)
+		key = t.take(ctx, request, try-1)
 	}
 	if key == "" {
 		key, fresh = "try:"+holdfast.NewID(), true
@@ -73,16 +83,16 @@ func (t *retries) keyOf(r *http.Request, body []byte) (key string, fresh bool, d
 		t.live, t.over = map[[sha256.Size]byte]int{}, make(chan struct{})
 	}
 	t.live[request]++
-	return key, fresh, func() { t.end(goneTry{request, key, time.Now()}, ctx.Err() != nil) }
+	return key, fresh, func() { t.end(goneTry{tenantOf(ctx), request, try, key, time.Now()}, ctx.Err() != nil) }
 }
 
 // take returns the key of a try that nobody waits for, "" if there is none.
-func (t *retries) take(ctx context.Context, request [sha256.Size]byte) string {
+func (t *retries) take(ctx context.Context, request [sha256.Size]byte, lost int) string {
 	late := time.NewTimer(retryWait)
 	defer late.Stop()
 	for {
 		t.mu.Lock()
-		i := slices.IndexFunc(t.gone, func(g goneTry) bool { return g.request == request && time.Since(g.at) < retryFor })
+		i := slices.IndexFunc(t.gone, func(g goneTry) bool { return g.request == request && g.try == lost && time.Since(g.at) < retryFor })
 		if i >= 0 {
 			key := t.gone[i].key
 			t.gone = slices.Delete(t.gone, i, i+1)
@@ -112,8 +122,18 @@ func (t *retries) end(g goneTry, gone bool) {
 		delete(t.live, g.request)
 	}
 	if gone {
-		if len(t.gone) == maxRetries {
-			t.gone = t.gone[1:]
+		t.gone = slices.DeleteFunc(t.gone, func(o goneTry) bool { return time.Since(o.at) >= retryFor })
+		first, n := -1, 0
+		for i, o := range t.gone {
+			if o.tenant != g.tenant {
+				continue
+			}
+			if n++; first < 0 {
+				first = i
+			}
+		}
+		if n >= maxRetries {
+			t.gone = slices.Delete(t.gone, first, first+1)
 		}
 		t.gone = append(t.gone, g)
 	}

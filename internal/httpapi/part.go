@@ -313,7 +313,7 @@ func (a *API) follow(ctx context.Context, ref holdfast.SessionRef, after uint64,
 	if err := a.hub.stream(ctx, ref, after, out); err != nil {
 		return err
 	}
-	if !out.part.ended {
+	if p := out.part; !p.ended || !p.finished && p.reopens {
 		return errClosing
 	}
 	return nil
